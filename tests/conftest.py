@@ -1,0 +1,31 @@
+"""Fixtures every room's tests may use: shared data where it lies, the named models where they can be had."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data sets beside the checkout, or HANLIN_DATA; skips where there is none."""
+    here = Path(os.environ.get("HANLIN_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not here.is_dir():
+        pytest.skip("no shared data here (set HANLIN_DATA to a folder of data sets)")
+    return here
+
+
+@pytest.fixture(scope="session")
+def smollm2_gguf() -> Path:
+    """SmolLM2-135M-Instruct as one GGUF file, pulled once into the user's cache."""
+    from hanlin.models.named import pull
+
+    return pull("smollm2-135m")
+
+
+@pytest.fixture(scope="session")
+def minilm_dir() -> Path:
+    """all-MiniLM-L6-v2 as a Hugging Face directory, pulled once into the user's cache."""
+    from hanlin.models.named import pull
+
+    return pull("minilm")
