@@ -238,6 +238,11 @@ class ModelConfig:
         return self.head_dim
 
     @property
+    def decoder_channels(self) -> int:
+        """Channels of a head in an encoder-decoder's decoder."""
+        return self.num_heads * self.channels // (self.decoder_heads or self.num_heads)
+
+    @property
     def kinds(self) -> tuple[LayerKind, ...]:
         """The kind of every layer, resolved."""
         return self.layer_kinds or ("full",) * self.num_layers

@@ -1,0 +1,156 @@
+"""Attention: multi-head, grouped-query and multi-query, over oneself and over an encoder's output.
+
+Vaswani et al. 2017; grouped queries: Ainslie et al. 2023; score caps: Gemma 2. The query, key and
+value projections are one matrix, so that a token is projected in one product; directories hold them
+apart (`models/weights.py` splits and joins them, bit for bit).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hanlin.models.cache import Cache
+from hanlin.models.config import ModelConfig
+from hanlin.models.layers import RMSNorm
+from hanlin.models.masks import Span
+from hanlin.models.positions import rotate
+
+
+class Attention(nn.Module):
+    """Self-attention, or with `cross` attention over an encoder's output."""
+
+    def __init__(
+        self, config: ModelConfig, *, heads: int, kv_heads: int, channels: int, cross: bool = False
+    ) -> None:
+        super().__init__()
+        self.heads, self.kv_heads, self.channels = heads, kv_heads, channels
+        self.scale = channels**-0.5 if config.attention_scale is None else config.attention_scale
+        self.softcap = config.attention_softcap
+        self.dropout = config.attention_dropout
+        width, bias = config.hidden_size, config.attention_bias
+        if cross:
+            self.q = nn.Linear(width, heads * channels, bias=bias)
+            self.kv = nn.Linear(width, 2 * kv_heads * channels, bias=bias)
+        else:
+            self.qkv = nn.Linear(width, (heads + 2 * kv_heads) * channels, bias=bias)
+        self.out = nn.Linear(heads * channels, width, bias=config.attention_out_bias)
+        if config.qk_norm:
+            eps, plus_one = config.norm_eps, config.norm_plus_one
+            self.q_norm: nn.Module | None = RMSNorm(channels, eps=eps, plus_one=plus_one)
+            self.k_norm: nn.Module | None = RMSNorm(channels, eps=eps, plus_one=plus_one)
+        else:
+            self.q_norm = self.k_norm = None
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        span: Span,
+        layer: int,
+        *,
+        sliding: bool = False,
+        rotation: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Self-attention over the span, reading and extending its cache if it has one."""
+        B, T, _ = x_BTD.shape
+        H, K, C = self.heads, self.kv_heads, self.channels
+        qkv = self.qkv(x_BTD).view(B, T, H + 2 * K, C).transpose(1, 2)
+        if self.q_norm is not None and self.k_norm is not None:
+            qk = torch.cat([self.q_norm(qkv[:, :H]), self.k_norm(qkv[:, H : H + K])], 1)
+        else:
+            qk = qkv[:, : H + K]
+        if rotation is not None:
+            qk = rotate(qk, *rotation)
+        q, k, v = qk[:, :H], qk[:, H:], qkv[:, H + K :]
+        if span.cache is None:
+            mask, causal = span.mask(0, sliding=sliding)
+            return self._finish(self._attend(q, k, v, mask, causal=causal))
+        span.cache.write(layer, span.rows, k, v)
+        return self._finish(self._attend_cached(q, span, span.cache, layer, sliding=sliding))
+
+    def _attend_cached(
+        self, q_BHTC: Tensor, span: Span, cache: Cache, layer: int, *, sliding: bool
+    ) -> Tensor:
+        T, parts = q_BHTC.shape[2], []
+        for group in span.groups:
+            end = group.start + T
+            first = 0
+            if sliding and T == 1 and span.window is not None:
+                first = max(0, end - span.window)
+            k = cache.keys[layer][group.cache_rows, :, first:end].to(q_BHTC.dtype)
+            v = cache.values[layer][group.cache_rows, :, first:end].to(q_BHTC.dtype)
+            mask, causal = (None, False) if first else span.mask(group.start, sliding=sliding)
+            parts.append(self._attend(q_BHTC[group.rows], k, v, mask, causal=causal))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def cross(self, x_BTD: Tensor, span: Span, layer: int) -> Tensor:
+        """Attention over the encoder's output, from the span's memory or its cache."""
+        B, T, _ = x_BTD.shape
+        q = self.q(x_BTD).view(B, T, self.heads, self.channels).transpose(1, 2)
+        if span.cache is None:
+            assert span.memory is not None
+            k, v = self.project_source(span.memory)
+            return self._finish(self._attend(q, k, v, span.memory_mask, causal=False))
+        sources = [span.cache.sources[row][layer] for row in span.rows]
+        parts, first = [], 0
+        while first < B:
+            # Neighbours with the very same source (a beam) share one call.
+            last = first + 1
+            while last < B and sources[last][0] is sources[first][0]:
+                last += 1
+            k, v = (t.expand(last - first, -1, -1, -1) for t in sources[first])
+            parts.append(self._attend(q[first:last], k, v, None, causal=False))
+            first = last
+        return self._finish(parts[0] if len(parts) == 1 else torch.cat(parts))
+
+    def project_source(self, memory_BSD: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values [B, K, S, C] of an encoder's output."""
+        B, S, _ = memory_BSD.shape
+        kv = self.kv(memory_BSD).view(B, S, 2 * self.kv_heads, self.channels).transpose(1, 2)
+        return kv[:, : self.kv_heads], kv[:, self.kv_heads :]
+
+    def _attend(
+        self, q_BHTC: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool
+    ) -> Tensor:
+        B, H, T, C = q_BHTC.shape
+        K = k.shape[1]
+        dropout = self.dropout if self.training else 0.0
+        if self.softcap is not None:
+            return self._attend_capped(q_BHTC, k, v, mask, causal=causal, dropout=dropout)
+        if H != K and T == 1 and (mask is None or mask.shape[1] == 1):
+            # One token: the queries that share a key head are rows of one small product.
+            q = q_BHTC.reshape(B, K, H // K, C)
+            y = F.scaled_dot_product_attention(q, k, v, mask, dropout, scale=self.scale)
+            return y.reshape(B, H, 1, C)
+        return F.scaled_dot_product_attention(
+            q_BHTC, k, v, mask, dropout, is_causal=causal, scale=self.scale, enable_gqa=H != K
+        )
+
+    def _attend_capped(
+        self,
+        q_BHTC: Tensor,
+        k: Tensor,
+        v: Tensor,
+        mask: Tensor | None,
+        *,
+        causal: bool,
+        dropout: float,
+    ) -> Tensor:
+        assert self.softcap is not None
+        repeats = q_BHTC.shape[1] // k.shape[1]
+        k, v = k.repeat_interleave(repeats, 1), v.repeat_interleave(repeats, 1)
+        scores = q_BHTC @ k.transpose(-1, -2) * self.scale
+        scores = torch.tanh(scores / self.softcap) * self.softcap
+        if causal:
+            T, S = scores.shape[-2:]
+            mask = torch.ones(T, S, dtype=torch.bool, device=scores.device).tril(S - T)
+        if mask is not None:
+            if mask.dtype == torch.bool:
+                scores = scores.masked_fill(~mask, float("-inf"))
+            else:
+                scores = scores + mask
+        weights = scores.float().softmax(-1).to(v.dtype)
+        return F.dropout(weights, dropout, training=self.training) @ v
+
+    def _finish(self, y_BHTC: Tensor) -> Tensor:
+        B, _, T, _ = y_BHTC.shape
+        return self.out(y_BHTC.transpose(1, 2).reshape(B, T, self.heads * self.channels))

@@ -1,0 +1,96 @@
+"""Which token sees which: causal, padded, sliding, and T5's distance bias, as one object per pass.
+
+A pass either reads whole padded sequences (training, scoring, encoding) or extends rows of a cache.
+In a cache rows have lengths of their own; rows of one length are attended to in one call, rows of
+different lengths one by one, so that a row's numbers never depend on its neighbours.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from hanlin.models.cache import Cache
+
+Bias = Callable[[Tensor, Tensor], Tensor]
+"""Additive scores [1, H, T, S] from query positions [T] and key positions [S]."""
+
+
+@dataclass
+class Group:
+    """Rows of a cache that stand at the same column."""
+
+    rows: slice
+    """Of the pass's rows."""
+    cache_rows: slice
+    start: int
+
+
+@dataclass
+class Span:
+    """The tokens of one pass [B, T]: where they stand and what they may see."""
+
+    positions: Tensor | slice
+    """Position of each token: [B, T], or a slice where every row has the same."""
+    tokens: int
+    causal: bool
+    window: int | None
+    """Width of sliding layers (see ModelConfig.sliding_window)."""
+    device: torch.device
+    dtype: torch.dtype
+    padding: Tensor | None = None
+    """True where a token is real [B, T]; None when all are."""
+    bias: Bias | None = None
+    cache: Cache | None = None
+    rows: Sequence[int] = ()
+    """The cache's rows that this pass extends."""
+    groups: list[Group] = field(default_factory=list)
+    memory: Tensor | None = None
+    """An encoder's output [B, S, D], when not in the cache."""
+    memory_mask: Tensor | None = None
+    """True where the source is real [B, 1, 1, S]; None when all of it is."""
+    _masks: dict[tuple[int, bool], tuple[Tensor | None, bool]] = field(default_factory=dict)
+
+    def mask(self, start: int, *, sliding: bool) -> tuple[Tensor | None, bool]:
+        """The mask for queries from column `start` on, and whether plain causality says it all."""
+        key = (start, sliding)
+        if key not in self._masks:
+            self._masks[key] = self._build(start, sliding=sliding)
+        return self._masks[key]
+
+    def _build(self, start: int, *, sliding: bool) -> tuple[Tensor | None, bool]:
+        T, S = self.tokens, start + self.tokens
+        query = torch.arange(start, S, device=self.device)
+        key = torch.arange(S, device=self.device)
+        window = self.window if sliding else None
+        narrow = window is not None and S > (window if self.causal else window // 2)
+        plain = self.padding is None and not narrow and self.bias is None
+        if plain and (not self.causal or T == 1):
+            return None, False
+        if plain and start == 0:
+            return None, True
+        distance = query.unsqueeze(1) - key.unsqueeze(0)
+        allowed = distance >= 0 if self.causal else torch.ones_like(distance, dtype=torch.bool)
+        if narrow:
+            assert window is not None
+            allowed &= distance < window if self.causal else distance.abs() <= window // 2
+        if self.padding is not None:
+            assert start == 0
+            # A padded query may see itself alone: a row with nothing to see would be NaN.
+            allowed = allowed & self.padding[:, None, :] | (distance == 0)
+            allowed = allowed.unsqueeze(1)
+        if self.bias is None:
+            return allowed, False
+        return self.bias(query, key).masked_fill(~allowed, float("-inf")), False
+
+
+def groups_of(cache: Cache, rows: Sequence[int]) -> list[Group]:
+    """One group where all the cache's rows stand at one column, otherwise one per row."""
+    starts = [cache.lengths[r] for r in rows]
+    if list(rows) == list(range(cache.rows)) and len(set(starts)) == 1:
+        return [Group(slice(0, len(rows)), slice(0, len(rows)), starts[0])]
+    return [
+        Group(slice(i, i + 1), slice(row, row + 1), start)
+        for i, (row, start) in enumerate(zip(rows, starts, strict=True))
+    ]
