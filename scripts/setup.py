@@ -259,8 +259,9 @@ def install_project(part: str) -> None:
             "Installing hanlin with what its tests and checks need (about 1 GB).",
             "正在安装 hanlin 及其测试与检查所需的软件包(约 1 GB)。",
         )
-    install(*pyproject()["build-system"]["requires"])
-    # Built with the tools just installed, not in isolation: repeating it then needs no network.
+    # Built with these tools and not in isolation: repeating it then needs no network. The second
+    # is what hatchling asks for when it installs in place.
+    install(*pyproject()["build-system"]["requires"], "editables>=0.5,<1")
     project = f"{ROOT}[dev]" if part == "dev" else str(ROOT)
     install("--no-build-isolation", "--constraint", str(torch_stays), "--editable", project)
 
