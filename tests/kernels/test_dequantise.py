@@ -20,7 +20,7 @@ HALVES = {  # byte offsets of the half-precision scales in a block
 def random_blocks(kind: GGMLType, blocks: int, seed: int) -> np.ndarray:
     """Any bytes at all, with finite scales (subnormal, zero and negative ones too)."""
     random = np.random.default_rng(seed)
-    weights, size = BLOCKS[kind]
+    _, size = BLOCKS[kind]
     if kind.name == "F32":
         return random.standard_normal(blocks).astype(np.float32).view(np.uint8)
     if kind.name == "F16":

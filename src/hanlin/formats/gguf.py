@@ -107,20 +107,9 @@ BLOCKS: dict[GGMLType, tuple[int, int]] = {
 _STRING, _ARRAY, _BOOL = 8, 9, 7
 _SCALARS: dict[int, struct.Struct] = {
     kind: struct.Struct("<" + code)
-    for kind, code in {
-        0: "B",
-        1: "b",
-        2: "H",
-        3: "h",
-        4: "I",
-        5: "i",
-        6: "f",
-        7: "B",
-        10: "Q",
-        11: "q",
-        12: "d",
-    }.items()  # fmt: skip
+    for kind, code in zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIifBQqd", strict=True)
 }
+"""Metadata value types of fixed size, by id."""
 _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
 
 

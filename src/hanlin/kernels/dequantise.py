@@ -1,7 +1,7 @@
 """Blocks of a GGUF file to floating-point tensors, in plain vectorised PyTorch.
 
-Every quantised type stores a row as blocks of 32 or 256 weights: small integers, and one or two half
-precision scales (the K-quants: scales of scales). The arithmetic is that of ggml's reference
+Every quantised type stores a row as blocks of 32 or 256 weights: small integers, and one or two
+half-precision scales (the K-quants: scales of scales). The arithmetic is that of ggml's reference
 (``ggml-quants.c``): each product and sum is rounded to float32, so results are equal bit for bit.
 
 Work goes in chunks of `_CHUNK` weights, so that what one step writes the next finds in the cache;
@@ -40,10 +40,10 @@ def dequantise(
 ) -> Tensor:
     """Return the tensor of `shape` that `raw` (uint8, contiguous) stores as `type`.
 
-    The result is computed in float32 and rounded once to `dtype`. Written into `out` (contiguous, of
-    that shape and dtype) when given. Without `out`, F32, F16 and BF16 asked for as they are stored
-    come back as a view of `raw`. Raises `FormatError` for a type that has no reader here and for a
-    number of bytes that does not fit the shape.
+    The result is computed in float32 and rounded once to `dtype`. Written into `out` (contiguous,
+    of that shape and dtype) when given. Without `out`, F32, F16 and BF16 asked for as they are
+    stored come back as a view of `raw`. Raises `FormatError` for a type that has no reader here and
+    for a number of bytes that does not fit the shape.
     """
     if type not in SUPPORTED:
         raise FormatError(
