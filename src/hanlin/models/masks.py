@@ -64,7 +64,7 @@ class Span:
         query = torch.arange(start, S, device=self.device)
         key = torch.arange(S, device=self.device)
         window = self.window if sliding else None
-        narrow = window is not None and S > (window if self.causal else window // 2)
+        narrow = window is not None and (window if self.causal else window // 2) < S
         plain = self.padding is None and not narrow and self.bias is None
         if plain and (not self.causal or T == 1):
             return None, False

@@ -1,0 +1,250 @@
+"""A model directory, as Hugging Face's readers expect it, in and out.
+
+config.json, model.safetensors (or shards with model.safetensors.index.json), generation_config.json,
+the tokenizer's files, and hanlin.json with the provenance. Weights are mapped, not read, until used;
+a directory is written beside its place and renamed into it, so it is there whole or not at all.
+"""
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from hanlin.errors import FormatError, HanlinError, NotFoundError
+from hanlin.models.config import ModelConfig
+from hanlin.models.families import family_of
+from hanlin.models.transformer import Transformer
+from hanlin.models.weights import Tensors, gather, refuse_unknown, scatter
+
+if TYPE_CHECKING:
+    from hanlin.tokenizers import Tokenizer
+
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float64": torch.float64,
+}
+
+
+class Shards:
+    """The tensors of one or several safetensors files, mapped into memory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._files: dict[str, Any] = {}
+        self._where: dict[str, Any] = {}
+        for path in self._paths(directory):
+            try:
+                shard = safe_open(path, framework="pt")
+            except (SafetensorError, OSError) as error:
+                raise FormatError(
+                    f"{path} is not a whole safetensors file ({error}). Fetch or write it again."
+                ) from error
+            for name in shard.keys():  # noqa: SIM118 (not a mapping)
+                self._where[name] = shard
+
+    @staticmethod
+    def _paths(directory: Path) -> list[Path]:
+        whole, index = directory / "model.safetensors", directory / "model.safetensors.index.json"
+        if whole.is_file():
+            return [whole]
+        if index.is_file():
+            shards = sorted(set(read_json(index).get("weight_map", {}).values()))
+            for shard in shards:
+                if Path(shard).name != shard or not (directory / shard).is_file():
+                    raise NotFoundError(f"{index} names {shard}, which is not there. Fetch it too.")
+            return [directory / shard for shard in shards]
+        other = [p.name for p in directory.glob("*.bin")] + [p.name for p in directory.glob("*.pt")]
+        hint = (
+            f"It has {other[0]}, a pickle, which hanlin never reads: convert it to safetensors."
+            if other
+            else "It needs model.safetensors."
+        )
+        raise NotFoundError(f"{directory} holds no weights. {hint}")
+
+    @property
+    def names(self) -> list[str]:
+        """Every tensor there is."""
+        return list(self._where)
+
+    def get(self, name: str, dtype: torch.dtype | None) -> Tensor:
+        """One tensor, converted to `dtype` unless None."""
+        tensor: Tensor = self._where[name].get_tensor(name)
+        return tensor if dtype is None else tensor.to(dtype)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; raises FormatError or NotFoundError naming the file."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NotFoundError(f"There is no {path}. Is {path.parent} a model directory?") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise FormatError(f"{path} is not JSON ({error}). Fetch or write it again.") from error
+    if not isinstance(value, dict):
+        raise FormatError(f"{path} must hold a JSON object. Fetch or write it again.")
+    return value
+
+
+def read_config(directory: Path) -> ModelConfig:
+    """The ModelConfig of a directory, with the end tokens of its generation_config.json."""
+    raw = read_json(directory / "config.json")
+    generation = directory / "generation_config.json"
+    if generation.is_file():
+        extra = read_json(generation)
+        for name in ("eos_token_id", "bos_token_id", "pad_token_id", "decoder_start_token_id"):
+            if extra.get(name) is not None:
+                raw[name] = extra[name]
+    return family_of(raw.get("model_type", "")).read(raw)
+
+
+def build(
+    config: ModelConfig, tensors: Tensors, *, dtype: torch.dtype | None = None
+) -> Transformer:
+    """A Transformer with these weights, in `dtype` (None: as stored); nothing is initialised twice."""
+    family = family_of(config.family)
+    names = tensors.names
+    table = family.weights(config)
+    if config.pooler and "pooler.weight" in table and table["pooler.weight"].names[0] not in names:
+        config = config.with_changes(pooler=False)
+        table = family.weights(config)
+    tied = family.tied(config)
+    ignored = [name for name in names if re.match(family.ignored, name)]
+    refuse_unknown(names, table, [*tied, *ignored])
+    for copy, original in tied.items():
+        if copy in names and not torch.equal(tensors.get(copy, None), tensors.get(original, None)):
+            raise FormatError(
+                f"config.json ties {copy} to {original}, but the weights differ. "
+                "Set tie_word_embeddings to false."
+            )
+    state = gather(table, tensors, dtype)
+    with torch.device("meta"):
+        model = Transformer(config)
+    expected = {name: p.shape for name, p in model.named_parameters()}
+    for name, tensor in state.items():
+        if name not in expected:
+            raise AssertionError(f"{config.family}'s table names {name}, which the model lacks")
+        if tensor.shape != expected[name]:
+            raise FormatError(
+                f"{' + '.join(table[name].names)} has shape {list(tensor.shape)}; config.json "
+                f"calls for {list(expected[name])}."
+            )
+    missing = set(expected) - set(state)
+    assert not missing, f"{config.family}'s table lacks {sorted(missing)}"
+    model.load_state_dict(state, assign=True, strict=False)
+    if config.tie_embeddings and config.head in ("language-model", "masked-lm"):
+        model.head.projection.weight = model.embedding.weight  # type: ignore[union-attr]
+    return model.eval()
+
+
+def load_directory(directory: Path, *, dtype: torch.dtype | None = None) -> Transformer:
+    """The model of a directory; raises FormatError or NotFoundError saying what is wrong with it."""
+    return build(read_config(directory), Shards(directory), dtype=dtype)
+
+
+def save_directory(
+    model: Transformer,
+    directory: str | Path,
+    *,
+    tokenizer: "Tokenizer | None" = None,
+    generation: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    shard_bytes: int = 5_000_000_000,
+) -> Path:
+    """Write a directory that transformers reads; replaces a model directory that is there.
+
+    Raises HanlinError if something else is in the way or the disk is full; then nothing has changed.
+    """
+    target = Path(directory)
+    if target.exists() and not (target / "config.json").is_file() and any(target.iterdir()):
+        raise HanlinError(f"{target} exists and is not a model directory. Choose another place.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        _write(model, draft, tokenizer, generation, provenance, shard_bytes)
+        draft.chmod(0o755)
+        if target.exists():
+            old = draft.with_name(draft.name + ".old")
+            target.rename(old)
+            draft.rename(target)
+            shutil.rmtree(old)
+        else:
+            draft.rename(target)
+    except OSError as error:
+        raise HanlinError(
+            f"Could not write {target}: {error.strerror or error}. Free some space or choose "
+            "another place; nothing was changed."
+        ) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return target
+
+
+def _write(
+    model: Transformer,
+    draft: Path,
+    tokenizer: "Tokenizer | None",
+    generation: Mapping[str, Any] | None,
+    provenance: Mapping[str, Any] | None,
+    shard_bytes: int,
+) -> None:
+    config = model.config
+    family = family_of(config.family)
+    raw = family.write(config) | {"dtype": str(model.dtype).removeprefix("torch.")}
+    _write_json(draft / "config.json", raw)
+    tensors = scatter(family.weights(config), dict(model.named_parameters()))
+    _write_shards(tensors, draft, shard_bytes)
+    if config.head == "language-model":
+        tokens = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+        defaults = {name: raw[name] for name in tokens if raw.get(name) is not None}
+        _write_json(draft / "generation_config.json", defaults | dict(generation or {}))
+    if tokenizer is not None:
+        tokenizer.save(draft)
+    if provenance is not None:
+        _write_json(draft / "hanlin.json", dict(provenance))
+
+
+def _write_shards(tensors: dict[str, Tensor], draft: Path, shard_bytes: int) -> None:
+    shards: list[dict[str, Tensor]] = [{}]
+    filled = 0
+    for name, tensor in tensors.items():
+        size = tensor.numel() * tensor.element_size()
+        if shards[-1] and filled + size > shard_bytes:
+            shards.append({})
+            filled = 0
+        shards[-1][name] = tensor
+        filled += size
+    metadata = {"format": "pt"}
+    if len(shards) == 1:
+        save_file(shards[0], draft / "model.safetensors", metadata)
+        _sync(draft / "model.safetensors")
+        return
+    where = {}
+    for number, shard in enumerate(shards, 1):
+        name = f"model-{number:05}-of-{len(shards):05}.safetensors"
+        save_file(shard, draft / name, metadata)
+        _sync(draft / name)
+        where |= dict.fromkeys(shard, name)
+    total = sum(t.numel() * t.element_size() for t in tensors.values())
+    index = {"metadata": {"total_size": total}, "weight_map": where}
+    _write_json(draft / "model.safetensors.index.json", index)
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8")
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

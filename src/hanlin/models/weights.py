@@ -1,0 +1,114 @@
+"""From a directory's tensors to a model's and back, by a table of names.
+
+Every family has one table: our parameter -> where its rows lie in Hugging Face's layout. Joining and
+splitting copies bits; nothing is computed, so a round trip is exact.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from hanlin.errors import FormatError
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one of our tensors comes from: the rows of `names`, one after the other."""
+
+    names: tuple[str, ...]
+    sizes: tuple[int, ...] = ()
+    """Rows each name holds; needed where there are several."""
+    transpose: bool = False
+    """Stored [in, out] (GPT-2's Conv1D); never together with several names."""
+    shape: tuple[int, ...] | None = None
+    """Stored shape, where it only differs by dimensions of one (final_logits_bias [1, V])."""
+
+
+Table = dict[str, Source]
+
+
+class Tensors(Protocol):
+    """Named tensors that are read when asked for: shards of safetensors, or a GGUF file."""
+
+    @property
+    def names(self) -> list[str]:
+        """Every tensor there is."""
+        ...
+
+    def get(self, name: str, dtype: torch.dtype | None) -> Tensor:
+        """One tensor, converted to `dtype` unless None."""
+        ...
+
+
+def linear(
+    ours: str, *theirs: str, bias: bool, sizes: tuple[int, ...] = (), transpose: bool = False
+) -> Iterator[tuple[str, Source]]:
+    """Table lines of a (joined) linear layer: its weight and, with `bias`, its bias."""
+    yield (
+        f"{ours}.weight",
+        Source(tuple(f"{name}.weight" for name in theirs), sizes, transpose=transpose),
+    )
+    if bias:
+        yield f"{ours}.bias", Source(tuple(f"{name}.bias" for name in theirs), sizes)
+
+
+def norm(ours: str, theirs: str, *, bias: bool) -> Iterator[tuple[str, Source]]:
+    """Table lines of a norm."""
+    return linear(ours, theirs, bias=bias)
+
+
+def gather(
+    table: Mapping[str, Source], tensors: Tensors, dtype: torch.dtype | None
+) -> dict[str, Tensor]:
+    """Our state dict, read from `tensors`; raises FormatError naming what is missing."""
+    held = set(tensors.names)
+    missing = [name for source in table.values() for name in source.names if name not in held]
+    if missing:
+        raise FormatError(
+            f"The weights lack {_some(missing)}. The file may be cut short, or belong to another "
+            "model than config.json describes."
+        )
+    state = {}
+    for ours, source in table.items():
+        parts = [tensors.get(name, dtype) for name in source.names]
+        if source.transpose:
+            parts = [parts[0].t().contiguous()]
+        tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
+        state[ours] = tensor.reshape(-1) if source.shape is not None else tensor
+    return state
+
+
+def scatter(table: Mapping[str, Source], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The reverse of `gather`: tensors by the names a directory has, contiguous."""
+    out: dict[str, Tensor] = {}
+    for ours, source in table.items():
+        tensor = state[ours].detach()
+        if source.transpose:
+            tensor = tensor.t()
+        if source.shape is not None:
+            tensor = tensor.reshape(source.shape)
+        if len(source.names) == 1:
+            out[source.names[0]] = tensor.contiguous()
+            continue
+        for name, part in zip(source.names, tensor.split(list(source.sizes)), strict=True):
+            out[name] = part.contiguous()
+    return out
+
+
+def refuse_unknown(names: list[str], table: Mapping[str, Source], known: list[str]) -> None:
+    """Raise FormatError for tensors that neither the table nor `known` accounts for."""
+    expected = {name for source in table.values() for name in source.names} | set(known)
+    unknown = [name for name in names if name not in expected]
+    if unknown:
+        raise FormatError(
+            f"The weights hold {_some(unknown)}, which this model has no place for. "
+            "config.json may name the wrong architecture."
+        )
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
