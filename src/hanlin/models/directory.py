@@ -72,11 +72,11 @@ class Shards:
         raise NotFoundError(f"{directory} holds no weights. {hint}")
 
     @property
-    def names(self) -> list[str]:
+    def tensor_names(self) -> list[str]:
         """Every tensor there is."""
         return list(self._where)
 
-    def get(self, name: str, dtype: torch.dtype | None) -> Tensor:
+    def tensor(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
         """One tensor, converted to `dtype` unless None."""
         tensor: Tensor = self._where[name].get_tensor(name)
         return tensor if dtype is None else tensor.to(dtype)
@@ -112,7 +112,7 @@ def build(
 ) -> Transformer:
     """A Transformer with these weights, in `dtype` (None: as stored); nothing is initialised twice."""
     family = family_of(config.family)
-    names = tensors.names
+    names = tensors.tensor_names
     table = family.weights(config)
     if config.pooler and "pooler.weight" in table and table["pooler.weight"].names[0] not in names:
         config = config.with_changes(pooler=False)
@@ -121,7 +121,7 @@ def build(
     ignored = [name for name in names if re.match(family.ignored, name)]
     refuse_unknown(names, table, [*tied, *ignored])
     for copy, original in tied.items():
-        if copy in names and not torch.equal(tensors.get(copy, None), tensors.get(original, None)):
+        if copy in names and not torch.equal(tensors.tensor(copy), tensors.tensor(original)):
             raise FormatError(
                 f"config.json ties {copy} to {original}, but the weights differ. "
                 "Set tie_word_embeddings to false."

@@ -34,12 +34,12 @@ class Tensors(Protocol):
     """Named tensors that are read when asked for: shards of safetensors, or a GGUF file."""
 
     @property
-    def names(self) -> list[str]:
-        """Every tensor there is."""
+    def tensor_names(self) -> list[str]:
+        """Every tensor there is, by Hugging Face's names."""
         ...
 
-    def get(self, name: str, dtype: torch.dtype | None) -> Tensor:
-        """One tensor, converted to `dtype` unless None."""
+    def tensor(self, name: str, /, dtype: torch.dtype = ...) -> Tensor:
+        """One tensor, as stored (a GGUF file's: float32) unless a `dtype` is given."""
         ...
 
 
@@ -64,16 +64,17 @@ def gather(
     table: Mapping[str, Source], tensors: Tensors, dtype: torch.dtype | None
 ) -> dict[str, Tensor]:
     """Our state dict, read from `tensors`; raises FormatError naming what is missing."""
-    held = set(tensors.names)
+    held = set(tensors.tensor_names)
     missing = [name for source in table.values() for name in source.names if name not in held]
     if missing:
         raise FormatError(
             f"The weights lack {_some(missing)}. The file may be cut short, or belong to another "
             "model than config.json describes."
         )
+    convert = {} if dtype is None else {"dtype": dtype}
     state = {}
     for ours, source in table.items():
-        parts = [tensors.get(name, dtype) for name in source.names]
+        parts = [tensors.tensor(name, **convert) for name in source.names]
         if source.transpose:
             parts = [parts[0].t().contiguous()]
         tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
