@@ -71,7 +71,7 @@ class GGUFModel:
 
     @property
     def tokenizer_metadata(self) -> Mapping[str, Any]:
-        """The file's metadata, in which ``tokenizer.*`` describes the tokenizer and chat template."""
+        """The file's metadata; ``tokenizer.*`` describes the tokenizer and chat template."""
         return self.file.metadata
 
     def raw_type(self, hf_name: str) -> GGMLType:
@@ -139,8 +139,8 @@ class GGUFModel:
 def read_gguf(path: str | Path) -> GGUFModel:
     """Open a model in a GGUF file and check that it is whole; tensors are read when asked for.
 
-    Raises `NotFoundError` when there is no such file, `FormatError` naming the key or tensor that is
-    missing, unknown, of the wrong shape, or of a type that has no reader.
+    Raises `NotFoundError` when there is no such file, `FormatError` naming the key or tensor that
+    is missing, unknown, of the wrong shape, or of a type that has no reader.
     """
     file = GGUFFile.open(path)
     embedding = file.tensors.get("token_embd.weight")

@@ -1,9 +1,9 @@
 """The metadata of a GGUF file as the Hugging Face ``config.json`` of the same model.
 
 GGUF keeps hyperparameters under ``{architecture}.*`` keys and leaves some to the reading program
-(Gemma's query scale, Gemma's sliding pattern, Llama 3's rotary scaling as a tensor of factors). What
-is left out is filled in here as llama.cpp does. A setting that would change what the model computes
-and that we cannot express is refused, never skipped.
+(Gemma's query scale, Gemma's sliding pattern, Llama 3's rotary scaling as a tensor of factors).
+What is left out is filled in here as llama.cpp does. A setting that would change what the model
+computes and that we cannot express is refused, never skipped.
 
 Keys: the GGUF specification; defaults: llama.cpp's ``llama-model.cpp``.
 """
@@ -304,6 +304,6 @@ def _llama3(
         if np.allclose(1 / ((1 - smooth) / factor + smooth), factors, rtol=1e-4):
             return scaling
     raise FormatError(
-        f"{read.path}: the tensor 'rope_freqs.weight' is not Llama 3's rotary scaling, the only one "
-        "supported as a tensor. Use a file without it."
+        f"{read.path}: the tensor 'rope_freqs.weight' is not Llama 3's rotary scaling, the only "
+        "one supported as a tensor. Use a file without it."
     )
