@@ -16,6 +16,7 @@ FONTS = (
     "'Noto Sans Mono CJK SC','Sarasa Mono SC','PingFang SC','Microsoft YaHei',monospace"
 )
 CELL, LINE, FONT_SIZE = 8.4, 20, 14  # pixels; a cell is as wide as most fonts' 0.6 em
+WIDE_SIZE = 16  # pixels; with its spacing a Chinese character, 1 em wide, fills two cells
 MARGIN, BAR = 16, 36
 GROUND, INK, FAINT = "#0f1420", "#d6deeb", "#7c8899"
 
@@ -146,7 +147,9 @@ def svg(film: Film, *, columns: int, rows: int, title: str, length: float, note:
         f' width="{width:g}" height="{height:g}" role="img">'
         f"<title>{escape(title)}</title><style>"
         f"text{{font:{FONT_SIZE}px {FONTS};fill:{INK};white-space:pre}}"
-        f".b{{font-weight:700}}.f{{fill:{FAINT}}}{motion}{''.join(rules)}</style>"
+        f".b{{font-weight:700}}.f{{fill:{FAINT}}}"
+        f".w{{font-size:{WIDE_SIZE}px;letter-spacing:{2 * CELL - WIDE_SIZE:.2g}px}}"
+        f"{motion}{''.join(rules)}</style>"
         f'<rect width="100%" height="100%" rx="10" fill="{GROUND}"/>{dots}'
         f'<text x="{width / 2:g}" y="{BAR / 2 + 5:g}" text-anchor="middle" class="f">'
         f"{escape(title)}</text>"
@@ -168,10 +171,12 @@ def _piece(piece: Piece) -> str:
         if style.ground
         else ""
     )
-    looks = " ".join(name for name, on in (("b", style.bold), ("f", style.faint)) if on)
+    wide = not piece.cells[-1].text
+    kinds = (("b", style.bold), ("f", style.faint), ("w", wide))
+    looks = " ".join(name for name, on in kinds if on)
     attributes = f' class="{looks}"' if looks else ""
     attributes += f' style="fill:{style.ink}"' if style.ink else ""
-    if cells > 1:
+    if cells > 1 and not wide:
         attributes += f' textLength="{cells * CELL:.6g}"'
     return f'{ground}<text x="{x}" y="{y + 15}"{attributes}>{text}</text>'
 
