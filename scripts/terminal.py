@@ -93,10 +93,18 @@ class Screen:
                 self._go_to(self.row + 1, 0)
             line = self.lines[self.row]
             line.extend([BLANK] * (self.column + width - len(line)))
+            self._part(self.column)
+            self._part(self.column + width)
             line[self.column] = Cell(character, self._style)
             if width == 2:
                 line[self.column + 1] = Cell("", self._style)
             self.column += width
+
+    def _part(self, column: int) -> None:
+        """Blank a wide character that stands on both sides of the left edge of `column`."""
+        line = self.lines[self.row]
+        if 0 < column < len(line) and not line[column].text:
+            line[column - 1 : column + 1] = [BLANK, BLANK]
 
     def _join(self, mark: str) -> None:
         line, before = self.lines[self.row], self.column - 1
@@ -136,6 +144,7 @@ class Screen:
     def _erase_line(self, which: int) -> None:
         line = self.lines[self.row]
         if which == 0:
+            self._part(self.column)
             del line[self.column :]
         elif which == 1:
             end = min(self.column + 1, len(line))
