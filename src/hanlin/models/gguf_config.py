@@ -147,13 +147,19 @@ def hf_config(
             f"{architecture}.vocab_size",
             f"is {vocab}, but the embedding has {vocab_rows} rows",
         )
+    layers = read.whole("block_count")
+    if layers > len(tensor_names):  # before anything is made per layer
+        raise read.wrong(
+            f"{architecture}.block_count",
+            f"is {layers}, but the file has {len(tensor_names)} tensors",
+        )
     theta = read.real("rope.freq_base", 10000.0)
     config: dict[str, Any] = {
         "model_type": architecture,
         "vocab_size": vocab,
         "hidden_size": hidden,
         "intermediate_size": read.whole("feed_forward_length"),
-        "num_hidden_layers": read.whole("block_count"),
+        "num_hidden_layers": layers,
         "num_attention_heads": heads,
         "num_key_value_heads": read.whole("attention.head_count_kv", heads),
         "head_dim": head_dim,

@@ -70,7 +70,7 @@ _HUB_DUPLICATES = ["original/*", "consolidated*", "onnx/*", "openvino/*"]
 
 
 def cache_directory() -> Path:
-    """Return where named models are kept: HANLIN_CACHE, else XDG_CACHE_HOME/hanlin or ~/.cache/hanlin."""
+    """Return where named models are kept: HANLIN_CACHE, or hanlin in XDG_CACHE_HOME or ~/.cache."""
     if own := os.environ.get("HANLIN_CACHE"):
         return Path(own).expanduser()
     if shared := os.environ.get("XDG_CACHE_HOME"):

