@@ -17,7 +17,7 @@ REMEDIES = (
     Remedy(
         "disk",
         ("No space left on device", "[Errno 28]", "Disk quota exceeded"),
-        "The disk is full: hanlin needs about 1.5 GB, and 0.5 GB more for the tests. Free some space"
+        "The disk is full: hanlin needs about 1.5 GB, its tests 0.5 GB more. Free some space"
         " (pip's cache, for one: python3 -m pip cache purge) and run the same command again.",
         "磁盘已满:hanlin 约需 1.5 GB,测试另需 0.5 GB。请腾出空间(例如清理 pip 缓存:"
         "python3 -m pip cache purge),然后重新运行同一命令。",
