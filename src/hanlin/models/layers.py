@@ -31,7 +31,7 @@ class RMSNorm(nn.Module):
         wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
         if self.plus_one:
             return (wide * (1.0 + self.weight.float())).to(x.dtype)
-        return wide.to(x.dtype) * self.weight
+        return wide.to(x.dtype) * self.weight.to(x.dtype)
 
 
 class LayerNorm(nn.Module):

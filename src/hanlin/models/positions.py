@@ -109,6 +109,8 @@ class RotaryTable:
 
 def rotate(x_BHTC: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate the first channels of every head by their position's angle."""
+    if cos.dtype != x_BHTC.dtype:
+        cos, sin = cos.to(x_BHTC.dtype), sin.to(x_BHTC.dtype)
     rotated = cos.shape[-1]
     if rotated == x_BHTC.shape[-1]:
         return torch.addcmul(x_BHTC * cos, x_BHTC.roll(rotated // 2, -1), sin)

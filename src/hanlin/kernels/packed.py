@@ -1,0 +1,88 @@
+"""Linear layers laid out for inference on a CPU: one layout for a token, another for a prompt.
+
+Decoding reads every weight once for a single token, so its speed is that of memory: weights are kept
+in float16, laid out by FBGEMM in the order its kernel reads them, and multiplied with float32
+activations in float32. Rounding a weight to float16 costs 2e-4 of its size, eight times less than
+bfloat16. The kernel adds up each output in the same order however many rows it is given, so a token's
+logits do not depend, to the last bit, on what else is in the batch.
+
+A prompt is bound by arithmetic instead: there the processor's bfloat16 units win where it has them
+(avx512_bf16, AMX). Where it has not, the float16 layout serves both.
+
+Laying a matrix out takes FBGEMM some 10 ns a weight on one core, longer than reading the file. It
+happens in the background, in the order the layers are needed; the first token decoded waits for it,
+the prompt before it does not. Measured in docs/benchmarks.md; the choice is docs/decisions/0004.
+"""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def supported() -> bool:
+    """Whether this processor and this PyTorch have the float16 kernel (x86 with AVX2, FBGEMM)."""
+    return (
+        "fbgemm" in torch.backends.quantized.supported_engines
+        and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+    )
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 natively."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+class PackedLinear(nn.Module):
+    """y = x W^T + b for inference; stands in for an nn.Linear, whose weight it does not keep.
+
+    x: [R, in] or [R, T, in] of any float type, T tokens of a sequence. For T = 1 and for [R, in] the
+    result is float32; for longer texts it is bfloat16 where the processor multiplies it.
+    """
+
+    def __init__(self, linear: nn.Linear, *, pool: ThreadPoolExecutor) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        weight = linear.weight.detach()
+        bias = None if linear.bias is None else linear.bias.detach().float()
+        self._wide: Tensor | None = None
+        self._wide_bias: Tensor | None = None
+        if has_bfloat16():
+            self._wide = weight.to(torch.bfloat16)
+            self._wide_bias = None if bias is None else bias.to(torch.bfloat16)
+        self._packing: Future[Any] | None = pool.submit(_pack, weight, bias)
+        self._packed: Any = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self._wide is not None and x.dim() == 3 and x.shape[1] > 1:
+            return F.linear(x.to(torch.bfloat16), self._wide, self._wide_bias)
+        if self._packing is not None:
+            self._packed, self._packing = self._packing.result(), None
+        return torch.ops.quantized.linear_dynamic_fp16(x.float(), self._packed)  # type: ignore[no-any-return]
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Bytes of weights that one decoded token reads."""
+        return 2 * self.in_features * self.out_features
+
+
+def _pack(weight: Tensor, bias: Tensor | None) -> Any:
+    return torch.ops.quantized.linear_prepack_fp16(weight.float().contiguous(), bias)
+
+
+def accelerate(model: nn.Module) -> None:
+    """Replace every nn.Linear in `model` by its `PackedLinear`, in place; for inference alone.
+
+    Returns without change where the processor lacks the kernel. The weights are not kept as they
+    were: a model to be trained or saved must be loaded afresh.
+    """
+    if not supported():
+        return
+    pool = ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="pack")
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Linear):
+                setattr(parent, name, PackedLinear(child, pool=pool))
+    pool.shutdown(wait=False)
