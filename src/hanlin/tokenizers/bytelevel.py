@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 import tokenizers as rust
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
-
 from hanlin.errors import FormatError
 from hanlin.tokenizers.patterns import Split
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 
 def bytelevel_bpe(
@@ -17,7 +16,8 @@ def bytelevel_bpe(
         model = models.BPE(vocab=vocab, merges=merges, ignore_merges=split.whole_words)
     except Exception as error:  # the library raises bare Exception
         raise FormatError(
-            f"The merges do not fit the vocabulary ({error}). Both must come from the same tokenizer."
+            f"The merges do not fit the vocabulary ({error}). Both must come from the same "
+            "tokenizer."
         ) from error
     backend = rust.Tokenizer(model)
     if split.nfc:
@@ -31,9 +31,7 @@ def bytelevel_split(
     patterns: Sequence[str], *, add_prefix_space: bool = False
 ) -> pre_tokenizers.PreTokenizer:
     """Cut at each match of each pattern in turn, then write bytes as characters."""
-    cuts = [
-        pre_tokenizers.Split(rust.Regex(pattern), behavior="isolated") for pattern in patterns
-    ]
+    cuts = [pre_tokenizers.Split(rust.Regex(pattern), behavior="isolated") for pattern in patterns]
     return pre_tokenizers.Sequence(
         [*cuts, pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space, use_regex=False)]
     )
@@ -51,8 +49,8 @@ def parse_merges(lines: Iterable[str], *, source: str) -> list[tuple[str, str]]:
         left, space, right = line.partition(" ")
         if not (left and space and right) or " " in right:
             raise FormatError(
-                f"Merge {number} of {source} is {line[:60]!r}, not two tokens with a space between. "
-                "Get the file again."
+                f"Merge {number} of {source} is {line[:60]!r}, not two tokens with a space "
+                "between. Get the file again."
             )
         merges.append((left, right))
     return merges
@@ -68,8 +66,8 @@ def around(
 ) -> None:
     """Put special tokens around every sequence that `backend` encodes.
 
-    For two texts, `between` stands between them (default: `after`); the second text and what follows
-    it have the type `second_type`.
+    For two texts, `between` stands between them (default: `after`); the second text and what
+    follows it have the type `second_type`.
     """
     between = after if between is None else between
     names = dict.fromkeys([*before, *after, *between])

@@ -1,8 +1,8 @@
 """Chat templates: the Jinja text in a model directory that turns messages into a prompt.
 
 The semantics are those model authors write for (the ``chat_template`` of Hugging Face tokenizers):
-trimmed blocks, loop controls, ``tojson`` that keeps Unicode, ``raise_exception``, ``strftime_now`` and
-``{% generation %}`` spans. A template is a program by a stranger, so it runs in `sandbox`.
+trimmed blocks, loop controls, ``tojson`` that keeps Unicode, ``raise_exception``, ``strftime_now``
+and ``{% generation %}`` spans. A template is a program by a stranger, so it runs in `sandbox`.
 """
 
 import json
@@ -156,8 +156,8 @@ def _take_out(marked: str, opening: str, closing: str) -> tuple[str, list[tuple[
             inside, found, rest = part.partition(closing)
             if not found:
                 raise FormatError(
-                    "The chat template cuts or nests a {% generation %} block. Put the block around "
-                    "the assistant's text only."
+                    "The chat template cuts or nests a {% generation %} block. Put the block "
+                    "around the assistant's text only."
                 )
             spans.append((length, length + len(inside)))
         parts += [inside, rest]

@@ -1,7 +1,7 @@
 """The tokenizer inside a GGUF file (the ``tokenizer.*`` keys of its metadata).
 
-GGUF names four kinds of vocabulary: ``gpt2`` (byte-level BPE), ``llama`` (SentencePiece BPE), ``t5``
-(SentencePiece Unigram) and ``bert`` (WordPiece, written with ``▁`` before whole words).
+GGUF names four kinds of vocabulary: ``gpt2`` (byte-level BPE), ``llama`` (SentencePiece BPE),
+``t5`` (SentencePiece Unigram) and ``bert`` (WordPiece, written with ``▁`` before whole words).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import tokenizers as rust
-
 from hanlin.errors import FormatError, nearest
 from hanlin.tokenizers.bytelevel import around, bytelevel_bpe, parse_merges
 from hanlin.tokenizers.chat import ChatTemplate
@@ -44,8 +43,9 @@ def from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
     if vocabulary.model not in _BUILDERS:
         known = list(_BUILDERS)
         raise FormatError(
-            f"The GGUF file's vocabulary is of the kind {vocabulary.model!r} (tokenizer.ggml.model), "
-            f"which hanlin does not know.{nearest(vocabulary.model, known)} Known: {', '.join(known)}."
+            f"The GGUF file's vocabulary is of the kind {vocabulary.model!r} "
+            f"(tokenizer.ggml.model), which hanlin does not "
+            f"know.{nearest(vocabulary.model, known)} Known: {', '.join(known)}."
         )
     backend, begins, ends = _BUILDERS[vocabulary.model](vocabulary)
     special = vocabulary.special()
@@ -121,13 +121,22 @@ class _Vocabulary:
         return self.tokens[int(token_id)]
 
     def special(self) -> SpecialTokens:
-        parts = {
-            part: next((text for key in keys if (text := self.text(key)) is not None), None)
-            for part, keys in _PARTS.items()
-        }
+        def named(part: str) -> str | None:
+            texts = (self.text(key) for key in _PARTS[part])
+            return next((text for text in texts if text is not None), None)
+
+        eos = named("eos")
         turns = [self.text(key) for key in ("eot_token_id", "eom_token_id")]
-        stops = tuple(dict.fromkeys(t for t in turns if t is not None and t != parts["eos"]))
-        return SpecialTokens(**parts, also_eos=stops)
+        return SpecialTokens(
+            bos=named("bos"),
+            eos=eos,
+            unk=named("unk"),
+            sep=named("sep"),
+            pad=named("pad"),
+            cls=named("cls"),
+            mask=named("mask"),
+            also_eos=tuple(dict.fromkeys(t for t in turns if t is not None and t != eos)),
+        )
 
     def table(self, model: str, *, default_prefix: bool) -> PieceTable:
         scores = _plain(self.get("scores"))
@@ -151,11 +160,13 @@ class _Vocabulary:
 
 
 _Built = tuple[rust.Tokenizer, bool, bool]
-"""A tokenizer, and whether tokens of this kind begin and end a text unless the file says otherwise."""
+"""A tokenizer, and whether tokens of this kind begin and end a text unless the file says
+otherwise."""
 
 
 def _gpt2(vocabulary: _Vocabulary) -> _Built:
-    # Old files lack the key; the kind is named after GPT-2, whose pattern transformers uses for all.
+    # Old files lack the key; the kind is named after GPT-2, whose pattern transformers uses for
+    # all.
     split = gguf_split(str(vocabulary.get("pre") or "gpt-2"))
     merges = parse_merges(_strings(vocabulary.metadata, "merges"), source="the GGUF file")
     vocab = {token: n for n, token in enumerate(vocabulary.tokens)}

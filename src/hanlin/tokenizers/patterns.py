@@ -1,7 +1,7 @@
 """How byte-level BPE cuts a text into words before it merges: the split patterns of known models.
 
-Merges never cross a cut, so the pattern is part of the vocabulary's meaning: with another one the same
-merges give other ids. GGUF files name theirs in ``tokenizer.ggml.pre``.
+Merges never cross a cut, so the pattern is part of the vocabulary's meaning: with another one the
+same merges give other ids. GGUF files name theirs in ``tokenizer.ggml.pre``.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hanlin.errors import FormatError, nearest
 
 GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-"""GPT-2 (Radford et al. 2019): runs of letters, of digits and of the rest, each with one space before."""
+"""GPT-2 (Radford et al. 2019): runs of letters, of digits, of the rest, with one space before."""
 
 _CONTRACTION = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _TAIL = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -40,8 +40,9 @@ HANLIN = (
     r"|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""Ours: as Llama 3, but a run of Han characters is a word of its own of at most eight characters, so that
-a token never glues Chinese to Latin or to punctuation and whole sentences are never memorised."""
+"""Ours: as Llama 3, but a run of Han characters is a word of its own of at most eight characters,
+so that a token never glues Chinese to Latin or to punctuation and whole sentences are never
+memorised."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,8 @@ def gguf_split(name: str) -> Split:
     """Return what ``tokenizer.ggml.pre`` = `name` stands for. Raises `FormatError` if unknown."""
     if name not in GGUF_SPLITS:
         raise FormatError(
-            f"The GGUF file's tokenizer splits text the way {name!r} does (tokenizer.ggml.pre), which "
-            f"hanlin does not know.{nearest(name, list(GGUF_SPLITS))} "
+            f"The GGUF file's tokenizer splits text the way {name!r} does (tokenizer.ggml.pre), "
+            f"which hanlin does not know.{nearest(name, list(GGUF_SPLITS))} "
             f"Known: {', '.join(sorted(GGUF_SPLITS))}."
         )
     return GGUF_SPLITS[name]

@@ -1,9 +1,9 @@
 """A Jinja environment in which a stranger's chat template can do no harm and cannot run away.
 
-Jinja's own sandbox keeps a template from reaching Python's internals. It does not keep one from asking
-for a string of a billion characters or for nested loops without end, so everything that can make a
-value larger (arithmetic, ``~``, literals, calls, filters, printed values) and everything that repeats
-(loops, macros) reports to a `Budget` first. That works in any thread, without signals.
+Jinja's own sandbox keeps a template from reaching Python's internals. It does not keep one from
+asking for a string of a billion characters or for nested loops without end, so everything that can
+make a value larger (arithmetic, ``~``, literals, calls, filters, printed values) and everything
+that repeats (loops, macros) reports to a `Budget` first. That works in any thread, without signals.
 """
 
 import re
@@ -23,7 +23,8 @@ from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 MAX_VALUE = 4_000_000
-"""Characters of the largest string, or characters and items of the largest list, a template may make."""
+"""Characters of the largest string, or characters and items of the largest list, a template may
+make."""
 MAX_MADE = 128_000_000
 """Characters and items that one rendering may make in all; bounds its memory."""
 MAX_STEPS = 1_000_000
@@ -73,7 +74,8 @@ def within_budget(work: Callable[[], Any]) -> Any:
 
 
 def _weigh(value: Any, limit: int = MAX_VALUE) -> int:
-    """Return the characters and items in `value`, shared parts counted each time; stop at `limit`."""
+    """Return the characters and items in `value`, shared parts counted each time; stop at
+    `limit`."""
     weight = 0
     waiting = [value]
     while waiting:
@@ -181,34 +183,34 @@ def _guarded_filter(name: str, function: Callable[..., Any]) -> Callable[..., An
 class _Watch(NodeTransformer):
     """Rewrites a parsed template so that loops, macros, ``~`` and literals report to the budget."""
 
-    def visit_For(self, node: nodes.For, *args: Any) -> nodes.Node:
+    def visit_For(self, node: nodes.For, *args: Any) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         node.body.insert(0, _report(node.body, node.lineno))
         return node
 
-    def visit_Macro(self, node: nodes.Macro, *args: Any) -> nodes.Node:
+    def visit_Macro(self, node: nodes.Macro, *args: Any) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         node.body.insert(0, _report(node.body, node.lineno))
         return node
 
-    def visit_CallBlock(self, node: nodes.CallBlock, *args: Any) -> nodes.Node:
+    def visit_CallBlock(self, node: nodes.CallBlock, *args: Any) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         node.body.insert(0, _report(node.body, node.lineno))
         return node
 
-    def visit_Concat(self, node: nodes.Concat, *args: Any) -> nodes.Node:
+    def visit_Concat(self, node: nodes.Concat, *args: Any) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         return _call(_concatenated, node.nodes, node.lineno)
 
-    def visit_List(self, node: nodes.List, *args: Any) -> nodes.Node:
+    def visit_List(self, node: nodes.List, *args: Any) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         return _call(_checked, [node], node.lineno) if node.items else node
 
-    def visit_Tuple(self, node: nodes.Tuple, *args: Any) -> nodes.Node:
+    def visit_Tuple(self, node: nodes.Tuple, *args: Any) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         return _call(_checked, [node], node.lineno) if node.items and node.ctx == "load" else node
 
-    def visit_Dict(self, node: nodes.Dict, *args: Any) -> nodes.Node:
+    def visit_Dict(self, node: nodes.Dict, *args: Any) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         return _call(_checked, [node], node.lineno) if node.items else node
 
@@ -294,7 +296,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             _weigh(right)
         return _checked(super().call_binop(context, operator, left, right))
 
-    def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call `obj` for the template after checking its arguments, then check its result."""
         owner = getattr(obj, "__self__", None)
         if owner is not self and obj not in _OWN:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import tokenizers as rust
-from tokenizers import decoders, models, normalizers
-
 from hanlin.errors import FormatError
 from hanlin.tokenizers.spelling import BYTE_TOKEN
+from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 """The kinds of pieces, numbered as SentencePiece and GGUF number them."""
@@ -43,13 +42,13 @@ class PieceTable:
             raise FormatError("The SentencePiece vocabulary is empty. Get the file again.")
         if not len(self.pieces) == len(self.scores) == len(self.kinds):
             raise FormatError(
-                f"The SentencePiece vocabulary has {len(self.pieces)} pieces, {len(self.scores)} scores "
-                f"and {len(self.kinds)} kinds. Get the file again."
+                f"The SentencePiece vocabulary has {len(self.pieces)} pieces, {len(self.scores)} "
+                f"scores and {len(self.kinds)} kinds. Get the file again."
             )
         if UNUSED in self.kinds and self.model == "unigram":
             raise FormatError(
-                "The SentencePiece vocabulary has pieces marked unused, which hanlin cannot leave out. "
-                "Export the model again without a restricted vocabulary."
+                "The SentencePiece vocabulary has pieces marked unused, which hanlin cannot leave "
+                "out. Export the model again without a restricted vocabulary."
             )
 
     @property
@@ -70,19 +69,24 @@ class PieceTable:
 def build(table: PieceTable) -> rust.Tokenizer:
     """Return the tokenizer `table` describes; it adds no special tokens around a text."""
     backend = rust.Tokenizer(_unigram(table) if table.model == "unigram" else _bpe(table))
-    backend.normalizer = normalizers.Sequence(_normalisers(table))
-    steps = [decoders.Replace(SPACE, " "), decoders.Fuse()]
+    steps = _normalisers(table)
+    if steps:
+        backend.normalizer = normalizers.Sequence(steps)
+    if table.model == "unigram" and (cut := _cut(table)):
+        backend.pre_tokenizer = pre_tokenizers.Split(rust.Regex(cut), behavior="isolated")
+    decode = [decoders.Replace(SPACE, " "), decoders.Fuse()]
     if table.has_bytes:
-        steps.insert(1, decoders.ByteFallback())
+        decode.insert(1, decoders.ByteFallback())
     if table.add_dummy_prefix:
-        steps.append(decoders.Strip(" ", 1, 0))
-    backend.decoder = decoders.Sequence(steps)
-    add = [
-        rust.AddedToken(piece, normalized=False, special=kind == CONTROL)
-        for piece, kind in zip(table.pieces, table.kinds, strict=True)
-        if kind == CONTROL or (kind == USER_DEFINED and table.model == "bpe")
-    ]
-    backend.add_tokens(add)
+        decode.append(decoders.Strip(" ", 1, 0))
+    backend.decoder = decoders.Sequence(decode)
+    backend.add_tokens(
+        [
+            rust.AddedToken(piece, normalized=False, special=kind != USER_DEFINED)
+            for piece, kind in zip(table.pieces, table.kinds, strict=True)
+            if kind in (CONTROL, UNKNOWN) or (kind == USER_DEFINED and table.model == "bpe")
+        ]
+    )
     return backend
 
 
@@ -90,20 +94,47 @@ def _normalisers(table: PieceTable) -> list[normalizers.Normalizer]:
     steps: list[normalizers.Normalizer] = []
     if table.charsmap:
         try:
-            steps.append(normalizers.Precompiled(table.charsmap))
+            replacements = normalizers.Precompiled(table.charsmap)
         except Exception as error:  # the library raises bare Exception
             raise FormatError(
                 f"The SentencePiece table of character replacements is damaged ({error}). "
                 "Get the file again."
             ) from error
+        if replacements.normalize_str("e\u0301") == "\u00e9":
+            # The Rust library looks a whole grapheme up by its shortest prefix and so loses marks
+            # ("e" with two of them); composed first, almost every grapheme is one character.
+            steps.append(normalizers.NFC())
+        steps.append(replacements)
     if table.remove_extra_whitespaces:
-        steps.append(normalizers.Replace(rust.Regex(r"\A +| +\z"), ""))
+        steps.append(normalizers.Replace(rust.Regex(r"\A +"), ""))
         steps.append(normalizers.Replace(rust.Regex(" {2,}"), " "))
+    space = SPACE if table.escape_whitespaces else " "
     if table.add_dummy_prefix:
-        steps.append(normalizers.Prepend(SPACE if table.escape_whitespaces else " "))
+        steps.append(normalizers.Prepend(space))
     if table.escape_whitespaces:
         steps.append(normalizers.Replace(" ", SPACE))
+    if table.remove_extra_whitespaces:
+        # Last, because SentencePiece takes a literal mark of space off the end too.
+        steps.append(normalizers.Replace(rust.Regex(rf"{space}+\z"), ""))
     return steps
+
+
+def _cut(table: PieceTable) -> str:
+    """Return a pattern that cuts text which only looks like an unknown, control or byte piece.
+
+    To SentencePiece "<unk>" in a text is five characters; the Unigram of the Rust library would
+    find the piece. A cut after its first character prevents that.
+    """
+    rests: dict[str, list[str]] = {}
+    for piece, kind in zip(table.pieces, table.kinds, strict=True):
+        if kind in (UNKNOWN, CONTROL) and len(piece) > 1:
+            rests.setdefault(piece[0], []).append(re.escape(piece[1:]))
+    if table.has_bytes:
+        rests.setdefault("<", []).append("0x[0-9A-F]{2}>")
+    return "|".join(
+        f"(?<={re.escape(first)})(?:{'|'.join(sorted(rest, reverse=True))})"
+        for first, rest in rests.items()
+    )
 
 
 def _unigram(table: PieceTable) -> models.Unigram:
@@ -141,7 +172,7 @@ def merges_from_scores(table: PieceTable) -> list[tuple[str, str]]:
         for piece, score, kind in zip(table.pieces, table.scores, table.kinds, strict=True)
         if kind in (NORMAL, UNUSED) and not (table.has_bytes and BYTE_TOKEN.fullmatch(piece))
     }
-    merges = []
+    merges: list[tuple[float, int, str, str]] = []
     for piece, score in mergeable.items():
         for cut in range(1, len(piece)):
             left, right = piece[:cut], piece[cut:]
@@ -149,8 +180,3 @@ def merges_from_scores(table: PieceTable) -> list[tuple[str, str]]:
                 merges.append((-score, len(merges), left, right))
     merges.sort()
     return [(left, right) for _, _, left, right in merges]
-
-
-def is_language_code(token: str) -> bool:
-    """Whether a token looks like mBART's marks of language (``en_XX``)."""
-    return re.fullmatch(r"[a-z]{2,3}_[A-Z]{2}", token) is not None

@@ -1,4 +1,4 @@
-"""The tokens with a part to play: where a sequence begins and ends, what pads, hides and separates."""
+"""The tokens with a part to play: what begins and ends a sequence, what pads, hides, separates."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -35,7 +35,13 @@ class SpecialTokens:
         if isinstance(extra, Mapping):
             extra = list(extra.values())
         return cls(
-            **{part: token_text(config.get(f"{part}_token")) for part in PARTS},
+            bos=token_text(config.get("bos_token")),
+            eos=token_text(config.get("eos_token")),
+            pad=token_text(config.get("pad_token")),
+            unk=token_text(config.get("unk_token")),
+            mask=token_text(config.get("mask_token")),
+            cls=token_text(config.get("cls_token")),
+            sep=token_text(config.get("sep_token")),
             extra=tuple(text for text in map(token_text, extra) if text is not None),
         )
 

@@ -1,10 +1,10 @@
 """What bytes a token stands for, and the text a row of tokens spells, piece by piece.
 
-A vocabulary writes its tokens in one of four ways, and `tokenizer.json` says which in its ``decoder``:
-byte-level BPE (Radford et al. 2019: every byte is a printable character), SentencePiece (Kudo and
-Richardson 2018: ``▁`` is a space, ``<0x0A>`` a byte), WordPiece (``##`` continues a word) and whole
-words. All four come down to bytes for each token and a rule for the start of the text, so that
-decoding the whole and decoding token by token are the same computation.
+A vocabulary writes its tokens in one of four ways, and `tokenizer.json` says which in its
+``decoder``: byte-level BPE (Radford et al. 2019: every byte is a printable character),
+SentencePiece (Kudo and Richardson 2018: ``▁`` is a space, ``<0x0A>`` a byte), WordPiece (``##``
+continues a word) and whole words. All four come down to bytes for each token and a rule for the
+start of the text, so that decoding the whole and decoding token by token are the same computation.
 """
 
 import codecs
@@ -45,8 +45,8 @@ class Spelling:
 class Detokeniser:
     """Turns ids into text one at a time; only whole characters leave it.
 
-    What `push` returns, joined, with `finish` at the end, is what `Tokenizer.decode` gives for all the
-    ids. A byte that no later byte can complete becomes U+FFFD, as in Unicode 15 (3.9, U+FFFD
+    What `push` returns, joined, with `finish` at the end, is what `Tokenizer.decode` gives for all
+    the ids. A byte that no later byte can complete becomes U+FFFD, as in Unicode 15 (3.9, U+FFFD
     substitution of maximal subparts). Each push costs time in proportion to its own token.
     """
 
@@ -111,9 +111,9 @@ def spelling_of(decoder: dict[str, Any] | None) -> Spelling:
                 return Spelling(_byte_level, _byte_level)
             case _:
                 raise FormatError(
-                    f"The tokenizer's decoder has a step of the kind {step['type']!r}, which hanlin "
-                    "does not know. Use a tokenizer of a text model (byte-level BPE, WordPiece or "
-                    "SentencePiece)."
+                    f"The tokenizer's decoder has a step of the kind {step['type']!r}, which "
+                    "hanlin does not know. Use a tokenizer of a text model (byte-level BPE, "
+                    "WordPiece or SentencePiece)."
                 )
     spell = _pieces(replace, byte_fallback=byte_fallback)
     return Spelling(spell, spell, lead=lead)

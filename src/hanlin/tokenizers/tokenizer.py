@@ -1,8 +1,8 @@
 """Text to token ids and back: the one tokenizer class that training, generation and serving share.
 
-The work on text is done by the Rust library ``tokenizers``; this class adds what a model needs around
-it: the parts special tokens play, the bytes of each token, text that streams out in whole characters,
-the chat template, and a directory that other software reads.
+The work on text is done by the Rust library ``tokenizers``; this class adds what a model needs
+around it: the parts special tokens play, the bytes of each token, text that streams out in whole
+characters, the chat template, and a directory that other software reads.
 """
 
 import hashlib
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 import tokenizers as rust
-
 from hanlin.errors import FormatError, InputError
 from hanlin.tokenizers.chat import ChatTemplate, Message
 from hanlin.tokenizers.special import PARTS, SpecialTokens
@@ -29,12 +28,15 @@ class Tokenizer:
         special: SpecialTokens | None = None,
         chat_template: ChatTemplate | None = None,
         cleans_up: bool = False,
+        splits_special: bool = False,
         max_length: int | None = None,
     ) -> None:
         """Wrap `backend`; tokens named in `special` that it lacks are added to the vocabulary.
 
-        `cleans_up` records that the model's authors join punctuation to the word before it when they
-        decode; `max_length` is the longest input in tokens, as its config states it.
+        `cleans_up` records that the model's authors join punctuation to the word before it when
+        they decode; with `splits_special`, text that looks like a special token is spelt out like
+        any other text (SentencePiece's rule) and not read as that token; `max_length` is the
+        longest input in tokens, as its config states it.
         """
         self.special = special or SpecialTokens()
         backend.no_padding()
@@ -45,12 +47,16 @@ class Tokenizer:
             backend.add_special_tokens(
                 [rust.AddedToken(text, normalized=False, special=True) for text in missing]
             )
+        backend.encode_special_tokens = splits_special
         self.backend = backend
         self.chat_template = chat_template
         self.cleans_up = cleans_up
+        self.splits_special = splits_special
         self.max_length = max_length
         decoder = backend.decoder
-        self._spelling = spelling_of(None if decoder is None else json.loads(decoder.__getstate__()))
+        self._spelling = spelling_of(
+            None if decoder is None else json.loads(decoder.__getstate__())
+        )
         self._inside: dict[int, bytes] = {}
         self._hash: str | None = None
         self.special_ids = frozenset(
@@ -70,8 +76,8 @@ class Tokenizer:
         """Read a tokenizer from a model directory or from one of its files.
 
         Takes tokenizer.json, vocab.json with merges.txt, BERT's vocab.txt and SentencePiece models,
-        with what tokenizer_config.json and chat_template.jinja beside them say. Raises `NotFoundError`
-        where there is none and `FormatError` where a file is malformed.
+        with what tokenizer_config.json and chat_template.jinja beside them say. Raises
+        `NotFoundError` where there is none and `FormatError` where a file is malformed.
         """
         from hanlin.tokenizers.directory import load
 
@@ -99,7 +105,8 @@ class Tokenizer:
         return ids
 
     def encode_pair(self, first: str, second: str) -> tuple[list[int], list[int]]:
-        """Return the ids of two texts joined as the model expects, and which text each belongs to."""
+        """Return the ids of two texts joined as the model expects, and which text each belongs
+        to."""
         try:
             encoding = self.backend.encode(first, second)
         except (UnicodeEncodeError, TypeError) as error:
@@ -109,7 +116,8 @@ class Tokenizer:
     def encode_batch(
         self, texts: Iterable[str], *, add_special_tokens: bool = True
     ) -> list[list[int]]:
-        """Return the ids of each text, as `encode` would; several processor cores share the work."""
+        """Return the ids of each text, as `encode` would; several processor cores share the
+        work."""
         texts = list(texts)
         try:
             encodings = self.backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)
@@ -170,7 +178,8 @@ class Tokenizer:
     # The vocabulary
 
     def token(self, token_id: int) -> str:
-        """Return the token with this id as the vocabulary writes it. Raises `InputError` if none."""
+        """Return the token with this id as the vocabulary writes it. Raises `InputError` if
+        none."""
         text = self._text_of(token_id)
         if text is None:
             raise InputError(
@@ -252,9 +261,9 @@ class Tokenizer:
     ) -> list[int] | tuple[list[int], list[bool]]:
         """Return the ids of a conversation; with `mask`, also which of them the assistant wrote.
 
-        The mask comes from the template's ``{% generation %}`` spans: a token belongs to a span when
-        it covers at least one of its characters. Raises `InputError` where `mask` is asked of a
-        template that marks no spans.
+        The mask comes from the template's ``{% generation %}`` spans: a token belongs to a span
+        when it covers at least one of its characters. Raises `InputError` where `mask` is asked of
+        a template that marks no spans.
         """
         text, spans = self._render(messages, add_generation_prompt, tools, variables)
         ids, offsets = self.encode_offsets(text, add_special_tokens=False)
@@ -263,8 +272,8 @@ class Tokenizer:
         assert self.chat_template is not None
         if not self.chat_template.marks_generation:
             raise InputError(
-                "This chat template does not mark what the assistant writes. Put {% generation %} and "
-                "{% endgeneration %} around the assistant's text in the template."
+                "This chat template does not mark what the assistant writes. Put {% generation %} "
+                "and {% endgeneration %} around the assistant's text in the template."
             )
         flags = [False] * len(ids)
         span = 0
@@ -284,8 +293,8 @@ class Tokenizer:
     ) -> tuple[str, list[tuple[int, int]]]:
         if self.chat_template is None:
             raise InputError(
-                "This tokenizer has no chat template, so it cannot hold a conversation. Use a model "
-                "tuned for chat, or set `chat_template`."
+                "This tokenizer has no chat template, so it cannot hold a conversation. Use a "
+                "model tuned for chat, or set `chat_template`."
             )
         named = {f"{part}_token": text for part in PARTS if (text := getattr(self.special, part))}
         return self.chat_template.render_spans(
@@ -308,26 +317,26 @@ class Tokenizer:
 
 
 def backend_from_json(content: str, *, name: str) -> rust.Tokenizer:
-    """Build the Rust tokenizer a tokenizer.json describes. Raises `FormatError`, naming the file."""
+    """Build the Rust tokenizer a tokenizer.json describes. Raises `FormatError`, naming the
+    file."""
     try:
         return rust.Tokenizer.from_str(content)
     except Exception as error:  # the library raises bare Exception for every malformed file
         raise FormatError(
-            f"{name} is not a tokenizer.json that can be read ({error}). Write or download it again."
+            f"{name} is not a tokenizer.json that can be read ({error}). Write or download it "
+            "again."
         ) from error
 
 
 def _not_text(*texts: object) -> InputError:
     for text in texts:
         if not isinstance(text, str):
-            return InputError(
-                f"A text to encode is of the type {type(text).__name__}. Pass a str."
-            )
+            return InputError(f"A text to encode is of the type {type(text).__name__}. Pass a str.")
         for position, character in enumerate(text):
             if 0xD800 <= ord(character) <= 0xDFFF:
                 return InputError(
-                    f"The text has a lone surrogate (U+{ord(character):04X}) at character {position}, "
-                    "which no encoding can hold. Replace it, for example with U+FFFD."
+                    f"The text has a lone surrogate (U+{ord(character):04X}) at character "
+                    f"{position}, which no encoding can hold. Replace it, for example with U+FFFD."
                 )
     return InputError("The text cannot be encoded. Pass valid Unicode.")
 
