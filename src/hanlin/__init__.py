@@ -1,3 +1,34 @@
-"""hanlin: the whole life of a language model in one library and one command."""
+"""hanlin: the whole life of a language model in one library and one command.
+
+    lm = hanlin.load("smollm2-135m")
+    lm.generate("The world is a", n=3, max_new_tokens=50)
+
+Importing hanlin is quick; torch is imported when something first needs it.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hanlin import errors, generation, models, tokenizers
+    from hanlin.tasks import load
 
 __version__ = "0.1.0"
+
+__all__ = ["__version__", "errors", "generation", "load", "models", "tokenizers"]
+
+_FUNCTIONS = {"load": "hanlin.tasks"}
+"""Public function -> the room it lives in."""
+_ROOMS = ("errors", "generation", "models", "tokenizers")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(_FUNCTIONS[name]), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"hanlin.{name}")
+    raise AttributeError(f"module 'hanlin' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,80 @@
+"""``hanlin generate``: continue a text, streamed where one sequence is asked for."""
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hanlin.cli import options
+from hanlin.cli.language import say
+from hanlin.cli.output import check_text, emit, note, read_stdin
+
+if TYPE_CHECKING:
+    from hanlin.generation import Generation
+
+
+@click.command(
+    help=say(
+        "Continue PROMPT with MODEL; `-` reads the prompt from standard input.",
+        "用 MODEL 续写 PROMPT；`-` 表示从标准输入读取。",
+    )
+)
+@click.argument("model")
+@click.argument("prompt")
+@options.sampling
+@options.several
+@options.dtype
+@options.as_json
+def command(model: str, prompt: str, dtype: str, as_json: bool, **settings: Any) -> None:
+    """Generate and print."""
+    prompt = read_stdin() if prompt == "-" else check_text(prompt, name="PROMPT")
+    wanted = options.given(settings)
+
+    from hanlin.tasks import load
+
+    lm = load(model, dtype=dtype)
+    start = time.perf_counter()
+    if as_json or lm.settings(**wanted).n > 1 or lm.settings(**wanted).beams > 1:
+        results = lm.generate(prompt, **wanted)
+        texts = [result.text for result in results]
+        if len(texts) > 1:
+            texts = [f"[{number}] {text}" for number, text in enumerate(texts, 1)]
+        emit(as_object(results), as_json=as_json, text="\n".join(texts))
+        tokens = sum(len(result.tokens) for result in results)
+    else:
+        tokens = 0
+        for piece in lm.stream(prompt, **wanted):
+            print(piece.text, end="", flush=True)
+            tokens += len(piece.tokens)
+        print(flush=True)
+    if sys.stderr.isatty():
+        seconds = time.perf_counter() - start
+        note(speed(tokens, seconds))
+
+
+def as_object(results: "list[Generation]") -> dict[str, Any]:
+    """Return generations as the JSON that `generate` and `chat` print."""
+    return {
+        "outputs": [
+            {
+                "text": result.text,
+                "tokens": list(result.tokens),
+                "finish_reason": result.finish_reason,
+            }
+            for result in results
+        ],
+        "usage": {
+            "prompt_tokens": results[0].prompt_tokens,
+            "completion_tokens": sum(len(result.tokens) for result in results),
+        },
+        "seed": results[0].seed,
+    }
+
+
+def speed(tokens: int, seconds: float) -> str:
+    """Return how many tokens came in how many seconds."""
+    return say(
+        f"{tokens} tokens in {seconds:.1f} s: {tokens / seconds:.0f} tokens/s",
+        f"{seconds:.1f} 秒生成 {tokens} 个词元：每秒 {tokens / seconds:.0f} 个",
+    )

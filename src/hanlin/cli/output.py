@@ -1,0 +1,63 @@
+"""Where results go: standard output as text or as one JSON object; and how text comes in."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from hanlin.errors import InputError, NotFoundError
+
+
+def emit(data: Any, *, as_json: bool, text: str) -> None:
+    """Print `data` as JSON or else `text` on standard output."""
+    print(to_json(data) if as_json else text, flush=True)
+
+
+def to_json(data: Any) -> str:
+    """Return one line of JSON; other scripts than Latin as they are where the output can hold them."""
+    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "").replace("_", "")
+    text = json.dumps(data, ensure_ascii=encoding != "utf8", allow_nan=False)
+    return text
+
+
+def note(message: str) -> None:
+    """Print a remark on standard error."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def coloured(text: str, code: str, *, stream: Any = None) -> str:
+    """Return `text` in an ANSI colour where `stream` (standard output) shows colours; see no-color.org."""
+    stream = stream or sys.stdout
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty()
+    return text if plain else f"\x1b[{code}m{text}\x1b[0m"
+
+
+def read_stdin() -> str:
+    """Return all of standard input; raises `InputError` where it is not UTF-8."""
+    return decode(sys.stdin.buffer.read(), name="Standard input")
+
+
+def read_text(path: Path) -> str:
+    """Return a UTF-8 file's text; raises `NotFoundError`, and `InputError` where it is not UTF-8."""
+    if not path.is_file():
+        raise NotFoundError(f"There is no file {str(path)!r}. Check the path.")
+    return decode(path.read_bytes(), name=str(path))
+
+
+def decode(data: bytes, *, name: str) -> str:
+    """Return UTF-8 bytes as text, without a byte order mark; raises `InputError` naming the byte."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{name} is not UTF-8 (byte {error.start} is 0x{data[error.start]:02x}). "
+            "Convert it, for example with iconv."
+        ) from error
+
+
+def check_text(text: str, *, name: str) -> str:
+    """Return an argument of the command line; raises `InputError` where its bytes were not UTF-8."""
+    if any(0xDC80 <= ord(character) <= 0xDCFF for character in text):
+        raise InputError(f"{name} is not UTF-8. Set your terminal to UTF-8, or convert the text.")
+    return text
