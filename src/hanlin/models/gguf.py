@@ -164,8 +164,9 @@ def _expected(config: dict[str, Any], architecture: str) -> dict[str, tuple[str,
     hidden, width, vocab = (
         config["hidden_size"], config["intermediate_size"], config["vocab_size"],
     )  # fmt: skip
-    query = config["num_attention_heads"] * config["head_dim"]
-    key = config["num_key_value_heads"] * config["head_dim"]
+    head_dim = config.get("head_dim", hidden // config["num_attention_heads"])
+    query = config["num_attention_heads"] * head_dim
+    key = config["num_key_value_heads"] * head_dim
     shapes: dict[str, tuple[int, ...]] = {
         "attn_q": (query, hidden),
         "attn_k": (key, hidden),
@@ -174,8 +175,8 @@ def _expected(config: dict[str, Any], architecture: str) -> dict[str, tuple[str,
         "ffn_gate": (width, hidden),
         "ffn_up": (width, hidden),
         "ffn_down": (hidden, width),
-        "attn_q_norm": (config["head_dim"],),
-        "attn_k_norm": (config["head_dim"],),
+        "attn_q_norm": (head_dim,),
+        "attn_k_norm": (head_dim,),
     }
     biased: tuple[str, ...] = ()
     if architecture == "qwen2" or config.get("attention_bias"):

@@ -183,6 +183,8 @@ def hf_config(
                 f"{path} lacks the tensor 'blk.0.attn_q.bias' of a qwen2 model. Download it again."
             )
         config["use_sliding_window"] = False
+        if head_dim * heads == hidden:
+            del config["head_dim"]  # not a key of this family, though it is honoured
     if architecture.startswith("gemma"):
         config["hidden_activation"] = "gelu_pytorch_tanh"
         if architecture != "gemma":

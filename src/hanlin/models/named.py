@@ -117,7 +117,7 @@ def resolve(ref: str | Path, *, report: Callable[[str], None] = to_stderr) -> Pa
     if isinstance(ref, str) and ref in NAMED:
         return pull(ref, report=report)
     path = Path(ref).expanduser()
-    if path.exists():
+    if path.exists() and ref != "":
         return path
     hub = _HUB_ID.fullmatch(ref) if isinstance(ref, str) else None
     # With the first part a directory here, it is a path with a slip in it: no network for that.

