@@ -32,7 +32,7 @@ check: setup-dev
 	@$(PY) -m ruff check
 	@$(PY) -m ruff format --check
 	@$(PY) -m mypy
-	@.venv/bin/lint-imports
+	@.venv/bin/lint-imports --no-logo
 
 setup-core:
 	@$(SETUP) core

@@ -29,6 +29,7 @@ LOG = VENV / "setup.log"
 UNFINISHED = VENV / "unfinished"
 TESTED_TORCH = "2.13.0"
 PARTS = ("core", "dev")
+AT_WORK = re.compile(r"\s*((?:Collecting|Downloading) \S+|Installing collected packages)")
 Gpu = Literal["nvidia", "amd", "none"]
 
 
@@ -291,11 +292,10 @@ def pip(*arguments: str, extra: dict[str, str] | None = None) -> str | None:
             lines.append(line)
             log.write(line)
             log.flush()
-            if live and (at_work := re.match(r"\s*(Collecting|Downloading|Installing) \S+", line)):
+            at_work = AT_WORK.match(line)
+            if live and at_work:
                 seconds = time.monotonic() - started
-                print(
-                    f"\r\x1b[K    {seconds:3.0f} s  {at_work[0].strip()[:66]}", end="", flush=True
-                )
+                print(f"\r\x1b[K    {seconds:3.0f} s  {at_work[1][:66]}", end="", flush=True)
     if live:
         print("\r\x1b[K", end="", flush=True)
     return None if child.returncode == 0 else "".join(lines)
