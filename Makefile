@@ -11,7 +11,7 @@ export PYTHON TORCH_INDEX
 PY := .venv/bin/python
 SETUP = python=$$(sh scripts/find-python.sh) && "$$python" scripts/setup.py
 # The arguments of pytest, to run a part: make test T="tests/text -k sentences"
-T ?=
+T :=
 
 help:
 	@echo 'make demo    install hanlin and see it work     安装 hanlin 并观看演示'

@@ -64,7 +64,25 @@ def test_a_python_that_cannot_do_is_an_error_in_both_languages(checkout: Path) -
     too_old.chmod(0o755)
     found = find_python(checkout, PYTHON=str(too_old))
     assert found.returncode == 1
-    assert "PYTHON=/path/to/python3" in found.stderr
+    assert f"error: PYTHON={too_old} is not a Python 3.11 or newer" in found.stderr
+    assert f"错误:PYTHON={too_old} 不是" in found.stderr
+
+
+def test_where_there_is_no_python_the_error_says_how_to_get_one(checkout: Path) -> None:
+    tools = checkout / "tools"
+    tools.mkdir()
+    (tools / "cat").symlink_to(str(shutil.which("cat")))
+    sh = str(shutil.which("sh"))
+    found = subprocess.run(
+        [sh, "scripts/find-python.sh"],
+        cwd=checkout,
+        env={"PATH": str(tools)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 1
+    assert "apt install python3 python3-venv" in found.stderr
     assert "没有找到" in found.stderr
 
 
