@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from hanlin.errors import FormatError, NotFoundError
+from hanlin.formats.gguf import GGUFFile
 from hanlin.tokenizers.chat import ChatTemplate
+from hanlin.tokenizers.gguf import from_gguf
 from hanlin.tokenizers.layouts import Settings, from_merges, from_sentencepiece, from_vocab_txt
 from hanlin.tokenizers.marian import MarianTokenizer
 from hanlin.tokenizers.special import SpecialTokens
@@ -60,10 +62,7 @@ def _load_file(path: Path, directory: Path, *, alone: bool = False) -> Tokenizer
     if path.suffix == ".json":
         return _from_json(path, settings)
     if path.suffix == ".gguf":
-        raise FormatError(
-            f"{path.name} is a whole model. Load it with hanlin.load, which reads its tokenizer "
-            "too."
-        )
+        return from_gguf(GGUFFile.open(path).metadata)
     raise FormatError(
         f"{path.name} is not a kind of tokenizer file that hanlin reads. Give tokenizer.json, "
         "vocab.json with merges.txt, vocab.txt or a SentencePiece .model."
