@@ -8,8 +8,10 @@ Shape letters used throughout `models`: ``B`` sequences, ``T`` tokens, ``S`` tok
 the feed-forward, ``V`` vocabulary, ``L`` layers.
 """
 
+import math
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, Self
+from types import UnionType
+from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from hanlin.errors import ConfigError, nearest
 
@@ -19,6 +21,30 @@ Position = Literal["none", "learned", "sinusoidal", "rotary", "relative"]
 NormPlace = Literal["before", "after", "both"]
 Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
 LayerKind = Literal["full", "sliding"]
+
+LARGEST = 1 << 24
+"""No width, vocabulary, context or token id is larger: a wrong config must not ask for memory."""
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a field's value is of its annotated type; a whole number is also a real one."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return value in parts
+    if origin in (Union, UnionType):
+        return any(_fits(value, part) for part in parts)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(item, parts[0]) for item in value)
+    if hint is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return type(value) is hint
+
+
+def _said(hint: Any) -> str:
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    parts = [] if get_origin(hint) is tuple else get_args(hint)
+    said = [names.get(part) or str(part) for part in parts if part is not type(None)]
+    return " or ".join(said) or names.get(hint) or str(hint).replace("typing.", "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +77,18 @@ class Rope:
     """yarn: round the correction range to whole dimensions."""
     fraction: float = 1.0
     """Share of a head's channels that are rotated."""
+
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(Rope).items():
+            if not _fits(value := getattr(self, name), hint):
+                raise ConfigError(f"rope.{name} is {value!r}; it must be {_said(hint)}.")
+        if self.kind in ("llama3", "yarn") and self.original_context is None:
+            raise ConfigError(f"rope.kind {self.kind!r} needs original_context. Set it.")
+        if self.theta <= 0 or self.factor <= 0 or not 0 < self.fraction <= 1:
+            raise ConfigError(
+                f"rope has theta {self.theta}, factor {self.factor}, fraction {self.fraction}; theta "
+                "and factor must be above zero and fraction at most 1."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +212,12 @@ class ModelConfig:
     """Encoder-decoder: the token decoding starts from."""
 
     def __post_init__(self) -> None:
+        for name, hint in get_type_hints(ModelConfig).items():
+            if not _fits(value := getattr(self, name), hint):
+                shown = repr(value)[:60]
+                raise ConfigError(f"{name} is {shown}; it must be {_said(hint)}.")
+        for name in ("hidden_size", "num_heads"):
+            self._check_size(name)
         if self.head_dim is None:
             if self.hidden_size % self.num_heads:
                 raise ConfigError(
@@ -196,9 +240,12 @@ class ModelConfig:
     def _validate(self) -> None:
         for name in ("vocab_size", "hidden_size", "num_layers", "num_heads", "intermediate_size",
                      "num_kv_heads", "head_dim", "max_context"):  # fmt: skip
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ConfigError(f"{name} is {value!r}; it must be a positive whole number.")
+            self._check_size(name)
+        if self.num_heads * self.channels % (self.decoder_heads or 1):
+            raise ConfigError(
+                f"decoder_heads {self.decoder_heads} does not divide the encoder's "
+                f"{self.num_heads} heads of {self.channels} channels. Choose a divisor."
+            )
         if self.num_heads % self.kv_heads:
             raise ConfigError(
                 f"num_heads {self.num_heads} is not a multiple of num_kv_heads {self.kv_heads}: "
@@ -224,6 +271,11 @@ class ModelConfig:
             raise ConfigError("A masked-lm head belongs on an encoder; use head: language-model.")
         if self.head == "language-model" and self.shape == "encoder":
             raise ConfigError("An encoder cannot generate left to right; use head: masked-lm.")
+
+    def _check_size(self, name: str) -> None:
+        value = getattr(self, name)
+        if not 1 <= value <= LARGEST:
+            raise ConfigError(f"{name} is {value}; it must be from 1 to {LARGEST}.")
 
     @property
     def kv_heads(self) -> int:

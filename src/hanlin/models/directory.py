@@ -21,9 +21,9 @@ from torch import Tensor
 
 from hanlin.errors import FormatError, HanlinError, NotFoundError
 from hanlin.models.config import ModelConfig
-from hanlin.models.families import family_of
+from hanlin.models.families import describe, family_of
 from hanlin.models.transformer import Transformer
-from hanlin.models.weights import Tensors, gather, refuse_unknown, scatter
+from hanlin.models.weights import Respelled, Tensors, gather, refuse_unknown, scatter
 
 if TYPE_CHECKING:
     from hanlin.tokenizers import Tokenizer
@@ -35,12 +35,13 @@ DTYPES = {
     "float64": torch.float64,
 }
 
+SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+
 
 class Shards:
     """The tensors of one or several safetensors files, mapped into memory."""
 
     def __init__(self, directory: Path) -> None:
-        self._files: dict[str, Any] = {}
         self._where: dict[str, Any] = {}
         for path in self._paths(directory):
             try:
@@ -58,7 +59,10 @@ class Shards:
         if whole.is_file():
             return [whole]
         if index.is_file():
-            shards = sorted(set(read_json(index).get("weight_map", {}).values()))
+            where = read_json(index).get("weight_map")
+            if not isinstance(where, dict) or not where:
+                raise FormatError(f"{index} has no weight_map. Fetch or write it again.")
+            shards = sorted(set(map(str, where.values())))
             for shard in shards:
                 if Path(shard).name != shard or not (directory / shard).is_file():
                     raise NotFoundError(f"{index} names {shard}, which is not there. Fetch it too.")
@@ -101,7 +105,7 @@ def read_config(directory: Path) -> ModelConfig:
     generation = directory / "generation_config.json"
     if generation.is_file():
         extra = read_json(generation)
-        for name in ("eos_token_id", "bos_token_id", "pad_token_id", "decoder_start_token_id"):
+        for name in SPECIAL:
             if extra.get(name) is not None:
                 raw[name] = extra[name]
     return family_of(raw.get("model_type", "")).read(raw)
@@ -112,16 +116,22 @@ def build(
 ) -> Transformer:
     """A Transformer with these weights, in `dtype` (None: as stored); nothing is initialised twice."""
     family = family_of(config.family)
-    names = tensors.tensor_names
+    config = family.fit(config, tensors)
     table = family.weights(config)
-    if config.pooler and "pooler.weight" in table and table["pooler.weight"].names[0] not in names:
+    tied = family.tied(config)
+    wanted = [name for source in table.values() for name in source.names]
+    tensors = Respelled(tensors, [*wanted, *tied], family.spellings)
+    names = tensors.tensor_names
+    # A bare encoder has a pooler if its file has one; no key of config.json says.
+    if config.pooler and config.head == "none" and table["pooler.weight"].names[0] not in names:
         config = config.with_changes(pooler=False)
         table = family.weights(config)
-    tied = family.tied(config)
     ignored = [name for name in names if re.match(family.ignored, name)]
     refuse_unknown(names, table, [*tied, *ignored])
     for copy, original in tied.items():
-        if copy in names and not torch.equal(tensors.tensor(copy), tensors.tensor(original)):
+        if {copy, original} <= set(names) and not torch.equal(
+            tensors.tensor(copy), tensors.tensor(original)
+        ):
             raise FormatError(
                 f"config.json ties {copy} to {original}, but the weights differ. "
                 "Set tie_word_embeddings to false."
@@ -165,8 +175,9 @@ def save_directory(
     Raises HanlinError if something else is in the way or the disk is full; then nothing has changed.
     """
     target = Path(directory)
-    if target.exists() and not (target / "config.json").is_file() and any(target.iterdir()):
+    if target.exists() and not _is_replaceable(target):
         raise HanlinError(f"{target} exists and is not a model directory. Choose another place.")
+    describe(model.config)
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
@@ -175,18 +186,32 @@ def save_directory(
         if target.exists():
             old = draft.with_name(draft.name + ".old")
             target.rename(old)
-            draft.rename(target)
-            shutil.rmtree(old)
+            try:
+                draft.rename(target)
+            except OSError:
+                old.rename(target)
+                raise
+            shutil.rmtree(old, ignore_errors=True)
         else:
             draft.rename(target)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise HanlinError(
-            f"Could not write {target}: {error.strerror or error}. Free some space or choose "
+            f"Could not write {target} ({error}). Free some space or choose "
             "another place; nothing was changed."
         ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return target
+
+
+def _is_replaceable(target: Path) -> bool:
+    """Whether `target` is an empty directory or a model's."""
+    if not target.is_dir():
+        return False
+    if not any(target.iterdir()):
+        return True
+    config = target / "config.json"
+    return config.is_file() and "model_type" in read_json(config)
 
 
 def _write(
@@ -199,12 +224,12 @@ def _write(
 ) -> None:
     config = model.config
     family = family_of(config.family)
-    raw = family.write(config) | {"dtype": str(model.dtype).removeprefix("torch.")}
+    raw = describe(config) | {"dtype": str(model.dtype).removeprefix("torch.")}
     _write_json(draft / "config.json", raw)
     tensors = scatter(family.weights(config), dict(model.named_parameters()))
     _write_shards(tensors, draft, shard_bytes)
     if config.head == "language-model":
-        tokens = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+        tokens = (*SPECIAL, "forced_bos_token_id", "forced_eos_token_id")
         defaults = {name: raw[name] for name in tokens if raw.get(name) is not None}
         _write_json(draft / "generation_config.json", defaults | dict(generation or {}))
     if tokenizer is not None:

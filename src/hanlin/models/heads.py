@@ -1,5 +1,7 @@
 """What stands on the last hidden state: next-token logits, masked-token logits, labels, spans."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -43,6 +45,25 @@ class VocabularyHead(nn.Module):
         return logits  # type: ignore[no-any-return]
 
 
+def pool(
+    x_BTD: Tensor, real_BT: Tensor | None, pooling: Literal["first", "mean", "last"]
+) -> Tensor:
+    """The first, the last or the mean of each sequence's real tokens [B, D]; None: all are real."""
+    if real_BT is None:
+        if pooling == "mean":
+            return x_BTD.mean(1)
+        return x_BTD[:, 0 if pooling == "first" else -1]
+    if pooling == "mean":
+        weight = real_BT.unsqueeze(-1).to(x_BTD.dtype)
+        return (x_BTD * weight).sum(1) / weight.sum(1)
+    B, T, _ = x_BTD.shape
+    row = torch.arange(B, device=x_BTD.device)
+    column = torch.arange(T, device=x_BTD.device).expand(B, T)
+    if pooling == "first":
+        return x_BTD[row, column.masked_fill(~real_BT, T).argmin(1)]
+    return x_BTD[row, column.masked_fill(~real_BT, -1).argmax(1)]
+
+
 class ClassifyHead(nn.Module):
     """One vector of label logits per sequence."""
 
@@ -60,19 +81,10 @@ class ClassifyHead(nn.Module):
 
     def pool(self, x_BTD: Tensor, ids_BT: Tensor, real_BT: Tensor | None) -> Tensor:
         """The hidden state that stands for each sequence [B, D]."""
-        B, T, _ = x_BTD.shape
-        row = torch.arange(B, device=x_BTD.device)
-        real = torch.ones_like(ids_BT, dtype=torch.bool) if real_BT is None else real_BT
-        column = torch.arange(T, device=x_BTD.device).expand(B, T)
-        if self.pooling == "mean":
-            weight = real.unsqueeze(-1).to(x_BTD.dtype)
-            return (x_BTD * weight).sum(1) / weight.sum(1)
-        if self.pooling == "first":
-            return x_BTD[row, column.masked_fill(~real, T).argmin(1)]
-        if self.pooling == "eos":
-            ends = torch.tensor(self.eos_ids, device=ids_BT.device)
-            real = real & torch.isin(ids_BT, ends)
-        return x_BTD[row, column.masked_fill(~real, -1).argmax(1)]
+        if self.pooling != "eos":
+            return pool(x_BTD, real_BT, self.pooling)
+        ends = torch.isin(ids_BT, torch.tensor(self.eos_ids, device=ids_BT.device))
+        return pool(x_BTD, ends if real_BT is None else ends & real_BT, "last")
 
     def forward(self, pooled_BD: Tensor) -> Tensor:
         x = self.dropout(pooled_BD)

@@ -15,7 +15,7 @@ from hanlin.errors import InputError
 from hanlin.models.attention import Attention
 from hanlin.models.cache import Cache
 from hanlin.models.config import ModelConfig
-from hanlin.models.heads import ClassifyHead, TokenHead, VocabularyHead
+from hanlin.models.heads import ClassifyHead, TokenHead, VocabularyHead, pool
 from hanlin.models.layers import FeedForward, make_norm
 from hanlin.models.masks import Span, groups_of
 from hanlin.models.positions import RotaryTable, relative_buckets, sinusoids
@@ -245,19 +245,29 @@ class Transformer(nn.Module):
         if decoder_ids is None:
             if self.config.head != "classify":
                 raise InputError("An encoder-decoder also needs decoder_ids: the target so far.")
-            decoder_ids, decoder_mask = self.shift(ids), attention_mask
+            decoder_ids, decoder_mask = self.shift(ids, attention_mask), attention_mask
+        elif self.config.head == "classify":
+            raise InputError("A classifier's decoder reads the text itself. Leave decoder_ids out.")
         mask = None if attention_mask is None else attention_mask.bool()[:, None, None, :]
         hidden = self._read(
             self.decoder, decoder_ids, decoder_mask, memory=memory, memory_mask=mask
         )
         return self._output(hidden, ids, attention_mask)
 
-    def shift(self, ids: Tensor) -> Tensor:
-        """Targets [B, T] to decoder inputs: the decoder's start token first, the last token dropped."""
+    def shift(self, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Targets [B, T] to decoder inputs: the decoder's start token first, the last token dropped.
+
+        With attention_mask [B, T] the start stands at the first real token of each row.
+        """
         start = self.config.decoder_start_id
         if start is None:
             raise InputError("This model's config names no decoder_start_id. Set it first.")
-        return torch.cat([torch.full_like(ids[:, :1], start), ids[:, :-1]], 1)
+        shifted = ids.roll(1, 1)
+        shifted[:, 0] = start
+        if attention_mask is not None:
+            real = attention_mask.bool()
+            shifted[real & (real.cumsum(1) == 1)] = start
+        return shifted
 
     def _read(
         self,
@@ -302,14 +312,16 @@ class Transformer(nn.Module):
             )
 
     def _output(self, hidden: Tensor, ids: Tensor, attention_mask: Tensor | None) -> Output:
-        pooled = None if self.pooler is None else torch.tanh(self.pooler(hidden[:, 0]))
+        real = None if attention_mask is None else attention_mask.bool()
+        pooled = None
+        if self.pooler is not None:
+            pooled = torch.tanh(self.pooler(pool(hidden, real, "first")))
         if self.head is None:
             return Output(hidden, None, pooled)
         if isinstance(self.head, ClassifyHead):
             if self.config.classifier == "pooler":
                 assert pooled is not None
                 return Output(hidden, self.head(pooled), pooled)
-            real = None if attention_mask is None else attention_mask.bool()
             return Output(hidden, self.head(self.head.pool(hidden, ids, real)), pooled)
         return Output(hidden, self.head(hidden), pooled)
 

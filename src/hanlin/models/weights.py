@@ -4,8 +4,9 @@ Every family has one table: our parameter -> where its rows lie in Hugging Face'
 splitting copies bits; nothing is computed, so a round trip is exact.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Protocol
 
 import torch
@@ -43,6 +44,32 @@ class Tensors(Protocol):
         ...
 
 
+class Respelled:
+    """Tensors of which some go by another name in the file than in the table."""
+
+    def __init__(
+        self,
+        tensors: Tensors,
+        wanted: Iterable[str],
+        spellings: Callable[[str], tuple[str, ...]],
+    ) -> None:
+        self._tensors = tensors
+        self._stored = {name: name for name in tensors.tensor_names}
+        for name in wanted:
+            other = next((o for o in spellings(name) if o in self._stored), None)
+            if name not in self._stored and other is not None:
+                self._stored[name] = self._stored.pop(other)
+
+    @property
+    def tensor_names(self) -> list[str]:
+        """Every tensor there is, by the table's name where it has one."""
+        return list(self._stored)
+
+    def tensor(self, name: str, /, **convert: torch.dtype) -> Tensor:
+        """One tensor, as the file's own reader gives it."""
+        return self._tensors.tensor(self._stored[name], **convert)
+
+
 def linear(
     ours: str, *theirs: str, bias: bool, sizes: tuple[int, ...] = (), transpose: bool = False
 ) -> Iterator[tuple[str, Source]]:
@@ -75,11 +102,32 @@ def gather(
     state = {}
     for ours, source in table.items():
         parts = [tensors.tensor(name, **convert) for name in source.names]
+        _check_parts(source, parts)
         if source.transpose:
             parts = [parts[0].t().contiguous()]
         tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
         state[ours] = tensor.reshape(-1) if source.shape is not None else tensor
     return state
+
+
+def _check_parts(source: Source, parts: list[Tensor]) -> None:
+    """Refuse what cannot be joined or transposed; `build` compares the whole's shape."""
+    for name, part, size in zip_longest(source.names, parts, source.sizes):
+        if not part.is_floating_point():
+            raise FormatError(
+                f"{name} holds {part.dtype}, not real numbers: the weights are packed in a way "
+                "hanlin does not read. Use the unquantised model, or a .gguf file."
+            )
+        alike = len(parts) == 1 or (part.dim() > 0 and part.shape[1:] == parts[0].shape[1:])
+        if (
+            not alike
+            or (size is not None and part.shape[0] != size)
+            or (source.transpose and part.dim() > 2)
+        ):
+            raise FormatError(
+                f"{name} has shape {list(part.shape)}, which is not what config.json calls for. "
+                "They may belong to different models."
+            )
 
 
 def scatter(table: Mapping[str, Source], state: Mapping[str, Tensor]) -> dict[str, Tensor]:

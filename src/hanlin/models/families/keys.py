@@ -8,9 +8,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from hanlin.errors import FormatError
-from hanlin.models.config import Rope
+from hanlin.models.config import LARGEST, Activation, LayerKind, ModelConfig
 
 _MISSING = object()
+
+MOST_LAYERS = 10_000
+
+ACTIVATIONS: dict[str, Activation] = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+}
+"""Names that transformers gives to the activations -> ours."""
+
+PROBLEMS = {
+    "single_label_classification": "single",
+    "multi_label_classification": "multiple",
+    "regression": "regression",
+}
 
 # Keys that every config may carry and that do not change what the network computes.
 BOOKKEEPING = frozenset(
@@ -39,18 +58,84 @@ class Keys:
         self._left = set(config) - BOOKKEEPING
 
     def take(self, name: str, default: Any = _MISSING) -> Any:
-        """The value of a key; without a default its absence is an error."""
+        """The value of a key, of its default's type; without a default its absence is an error."""
         self._left.discard(name)
-        if name in self.config:
-            return self.config[name]
-        if default is _MISSING:
-            raise FormatError(f"config.json lacks {name!r}. Is it the config of this model?")
-        return default
+        if name not in self.config:
+            if default is _MISSING:
+                raise FormatError(f"config.json lacks {name!r}. Is it the config of this model?")
+            return default
+        value = self.config[name]
+        if isinstance(default, bool) and not isinstance(value, bool):
+            raise self.wrong(name, "true or false")
+        if isinstance(default, str) and not isinstance(value, str):
+            raise self.wrong(name, "a text")
+        if isinstance(default, float) and (
+            not isinstance(value, int | float) or isinstance(value, bool) or value != value
+        ):
+            raise self.wrong(name, "a number")
+        return value
 
     def given(self, name: str, default: Any) -> Any:
         """As `take`, but null counts as absent."""
-        value = self.take(name, default)
-        return default if value is None else value
+        if self.config.get(name) is None:
+            self._left.discard(name)
+            return default
+        return self.take(name, default)
+
+    def whole(self, name: str, default: Any = _MISSING, *, most: int = LARGEST) -> int:
+        """A whole number from 1 to `most`; null counts as absent where there is a default."""
+        value = self.take(name) if default is _MISSING else self.given(name, default)
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+            raise self.wrong(name, f"a whole number from 1 to {most}")
+        return value
+
+    def maybe_whole(self, name: str) -> int | None:
+        """As `whole`, or None where the key is absent or null."""
+        if self.config.get(name) is None:
+            self.skip(name)
+            return None
+        return self.whole(name)
+
+    def positive(self, name: str, default: float) -> float:
+        """A number above zero."""
+        value: float = self.given(name, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e30:
+            raise self.wrong(name, "a number above zero")
+        return value
+
+    def maybe_positive(self, name: str) -> float | None:
+        """As `positive`, or None where the key is absent or null."""
+        if self.config.get(name) is None:
+            self.skip(name)
+            return None
+        return self.positive(name, 1.0)
+
+    def activation(self, name: str, default: str) -> Activation:
+        """An activation by the name transformers has for it."""
+        value = self.given(name, default)
+        if value not in ACTIVATIONS:
+            raise self.wrong(name, f"one of {', '.join(ACTIVATIONS)}")
+        return ACTIVATIONS[value]
+
+    def layer_kinds(self, layers: int) -> tuple[LayerKind, ...] | None:
+        """layer_types, one for each of `layers`; None where the config leaves them to a rule."""
+        value = self.take("layer_types", None)
+        if value is None:
+            return None
+        kinds: dict[str, LayerKind] = {"full_attention": "full", "sliding_attention": "sliding"}
+        if not isinstance(value, list) or not set(map(str, value)) <= set(kinds):
+            raise self.wrong("layer_types", f"a list of {' and '.join(kinds)}")
+        if len(value) != layers:
+            raise self.wrong("layer_types", f"one entry for each of {layers} layers")
+        return tuple(kinds[kind] for kind in value)
+
+    def wrong(self, name: str, wanted: str) -> FormatError:
+        """The error for a key whose value is not `wanted`."""
+        shown = repr(self.config.get(name))
+        shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+        return FormatError(
+            f"config.json's {name} is {shown}; it must be {wanted}. Fetch the config again."
+        )
 
     def neutral(self, name: str, *values: Any) -> None:
         """A key we do not implement: fine at these values (or null, or absent), refused otherwise."""
@@ -78,85 +163,67 @@ class Keys:
     def eos_ids(self) -> tuple[int, ...]:
         """eos_token_id as a tuple: absent, one or several."""
         value = self.config.get("eos_token_id")
-        if value is None:
-            return ()
-        return tuple(value) if isinstance(value, list) else (value,)
+        ids = value if isinstance(value, list) else [] if value is None else [value]
+        if not all(isinstance(i, int) and -1 <= i < LARGEST for i in ids):
+            raise self.wrong("eos_token_id", "a token id or a list of them")
+        return tuple(i for i in ids if i >= 0)
 
     def token(self, name: str) -> int | None:
         """A special token's id, or None (also for the -1 some old configs mean by it)."""
         value = self.config.get(f"{name}_token_id")
+        if value is not None and not (isinstance(value, int) and -1 <= value < LARGEST):
+            raise self.wrong(f"{name}_token_id", "a token id")
         return value if value is None or value >= 0 else None
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Class names in order of their ids; LABEL_0 ... where only a number is known."""
+    def labels(self, number: int = 2) -> tuple[str, ...]:
+        """Class names in order of their ids; LABEL_0 ... where only their number is known."""
         names = self.config.get("id2label")
         if names:
-            return tuple(names[key] for key in sorted(names, key=int))
-        return tuple(f"LABEL_{i}" for i in range(self.config.get("num_labels", 2)))
+            if not isinstance(names, dict) or not all(key.isdecimal() for key in names):
+                raise self.wrong("id2label", "an object from ids to names")
+            return tuple(str(names[key]) for key in sorted(names, key=int))
+        number = self.whole("num_labels", number, most=1 << 20)
+        return tuple(f"LABEL_{i}" for i in range(number))
 
-    def rope(self, theta: float, kind: str | None = None) -> Rope:
-        """Rotary settings, in the layout of transformers 5 (rope_parameters) or before it.
+    def task(self, labels: int = 2) -> dict[str, Any]:
+        """The fields of a model that classifies or tags: its labels and the kind of problem.
 
-        kind: "full_attention" or "sliding_attention" where a config has one set for each.
+        labels: how many the family has where the config does not say.
         """
-        nested = self.take("rope_parameters", None) or {}
-        if kind is not None and kind in nested:
-            nested = nested[kind]
-        legacy = self.take("rope_scaling", None) or {}
-        scaling = {**legacy, **{k: v for k, v in nested.items() if not isinstance(v, dict)}}
-        base = scaling.pop("rope_theta", None) or self.take("rope_theta", None) or theta
-        self._left.discard("rope_theta")
-        fraction = scaling.pop("partial_rotary_factor", None) or self.given(
-            "partial_rotary_factor", 1.0
-        )
-        name = scaling.pop("rope_type", None) or scaling.pop("type", None) or "default"
-        scaling.pop("type", None)
-        kinds = {"default", "linear", "llama3", "yarn"}
-        if name not in kinds:
-            raise FormatError(
-                f"config.json asks for {name!r} rotary scaling; hanlin computes {', '.join(sorted(kinds))}."
-            )
-        fields = {
-            "factor": "factor",
-            "original_max_position_embeddings": "original_context",
-            "low_freq_factor": "low_freq_factor",
-            "high_freq_factor": "high_freq_factor",
-            "beta_fast": "beta_fast",
-            "beta_slow": "beta_slow",
-            "attention_factor": "attention_factor",
-            "mscale": "mscale",
-            "mscale_all_dim": "mscale_all_dim",
-            "truncate": "truncate",
-        }
-        unknown = set(scaling) - set(fields)
-        if unknown:
-            raise FormatError(f"config.json's rotary scaling has unknown keys {sorted(unknown)}.")
-        given = {fields[k]: v for k, v in scaling.items() if v is not None}
-        if name in ("llama3", "yarn") and "original_context" not in given:
-            given["original_context"] = self.config.get("max_position_embeddings")
-        return Rope(theta=float(base), kind=name, fraction=fraction, **given)
+        problem = PROBLEMS.get(self.take("problem_type", None), "single")
+        return {"labels": self.labels(labels), "problem": problem}
+
+    def tied(self, default: bool) -> bool:
+        """tie_word_embeddings, or the family's default."""
+        value: bool = self.given("tie_word_embeddings", default)
+        return value
 
 
-def rope_parameters(rope: Rope) -> dict[str, Any]:
-    """The inverse of `Keys.rope`: transformers 5's rope_parameters."""
-    out: dict[str, Any] = {"rope_type": rope.kind, "rope_theta": rope.theta}
-    if rope.fraction != 1.0:
-        out["partial_rotary_factor"] = rope.fraction
-    if rope.kind == "default":
-        return out
-    out["factor"] = rope.factor
-    if rope.kind in ("llama3", "yarn"):
-        out["original_max_position_embeddings"] = rope.original_context
-    if rope.kind == "llama3":
-        out |= {"low_freq_factor": rope.low_freq_factor, "high_freq_factor": rope.high_freq_factor}
-    if rope.kind == "yarn":
-        out |= {"beta_fast": rope.beta_fast, "beta_slow": rope.beta_slow}
-        out |= {"truncate": rope.truncate}
-        optional = {
-            "attention_factor": rope.attention_factor,
-            "mscale": rope.mscale,
-            "mscale_all_dim": rope.mscale_all_dim,
-        }
-        out |= {k: v for k, v in optional.items() if v is not None}
-    return out
+def write_labels(config: ModelConfig) -> dict[str, Any]:
+    """id2label, label2id and problem_type of a model with labels."""
+    if not config.labels:
+        return {}
+    problems = {ours: theirs for theirs, ours in PROBLEMS.items()}
+    return {
+        "id2label": {str(i): name for i, name in enumerate(config.labels)},
+        "label2id": {name: i for i, name in enumerate(config.labels)},
+        "problem_type": problems[config.problem] if config.head == "classify" else None,
+    }
+
+
+def write_tokens(config: ModelConfig) -> dict[str, Any]:
+    """The special tokens' ids, as config.json has them."""
+    eos: Any = list(config.eos_ids) if len(config.eos_ids) > 1 else None
+    if len(config.eos_ids) == 1:
+        eos = config.eos_ids[0]
+    return {"bos_token_id": config.bos_id, "eos_token_id": eos, "pad_token_id": config.pad_id}
+
+
+def activation_name(activation: str, *, tanh: str = "gelu_new") -> str:
+    """The inverse of `Keys.activation`; `tanh` is the family's name for gelu_tanh."""
+    return tanh if activation == "gelu_tanh" else activation
+
+
+def write_kinds(config: ModelConfig) -> list[str]:
+    """The inverse of `Keys.layer_kinds`: layer_types."""
+    return [f"{kind}_attention" for kind in config.kinds]
