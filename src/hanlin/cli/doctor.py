@@ -30,9 +30,7 @@ class Check:
 
 
 @click.command(
-    help=say(
-        "Show what this machine can do and what is missing.", "查看本机能做什么、还缺什么。"
-    )
+    help=say("Show what this machine can do and what is missing.", "查看本机能做什么、还缺什么。")
 )
 @options.as_json
 def command(as_json: bool) -> None:

@@ -30,7 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "查看本机能做什么、还缺什么。",
     ),
 }
-"""Verb -> its help in English and Chinese; the module is ``hanlin.cli.<verb>``, its command ``command``."""
+"""Verb -> its help in English and Chinese; the verb is `command` in the module of its name."""
 
 
 class Verbs(click.Group):
@@ -51,8 +51,7 @@ class Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in VERBS:
             ctx.fail(
-                f"There is no verb {args[0]!r}.{nearest(args[0], list(VERBS))} "
-                "See `hanlin --help`."
+                f"There is no verb {args[0]!r}.{nearest(args[0], list(VERBS))} See `hanlin --help`."
             )
         return super().resolve_command(ctx, args)
 

@@ -15,7 +15,7 @@ _SIDE = 1024
 
 
 def read_bandwidth(*, seconds: float = 0.6) -> float:
-    """Return bytes per second read from memory by a matrix-vector product on all threads; the best run."""
+    """Return bytes per second that a matrix-vector product reads from memory; the best run."""
     columns = 8192
     matrix = torch.ones(_READ_BYTES // 4 // columns, columns)
     vector = torch.ones(columns)
@@ -23,7 +23,7 @@ def read_bandwidth(*, seconds: float = 0.6) -> float:
 
 
 def matmul_peak(dtype: torch.dtype = torch.float32, *, seconds: float = 0.4) -> float:
-    """Return floating-point operations per second of a large square product in `dtype`; the best run."""
+    """Return floating-point operations per second of a large product in `dtype`; the best run."""
     left = torch.ones(_SIDE, _SIDE, dtype=dtype)
     right = torch.ones(_SIDE, _SIDE, dtype=dtype)
     return 2 * _SIDE**3 / _best(lambda: torch.mm(left, right), seconds=seconds)

@@ -53,7 +53,7 @@ _SEVERAL: tuple[tuple[str, Any, str, str], ...] = (
 
 
 def sampling(function: Decorated) -> Decorated:
-    """Add the settings of generation to a verb; those not given are left to the model's defaults."""
+    """Add the settings of generation to a verb; those not given are the model's defaults."""
     function = click.option(
         "--stop",
         multiple=True,

@@ -15,10 +15,9 @@ def emit(data: Any, *, as_json: bool, text: str) -> None:
 
 
 def to_json(data: Any) -> str:
-    """Return one line of JSON; other scripts than Latin as they are where the output can hold them."""
+    """Return one line of JSON; all scripts as they are where the output is UTF-8."""
     encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "").replace("_", "")
-    text = json.dumps(data, ensure_ascii=encoding != "utf8", allow_nan=False)
-    return text
+    return json.dumps(data, ensure_ascii=encoding != "utf8", allow_nan=False)
 
 
 def note(message: str) -> None:
@@ -27,7 +26,7 @@ def note(message: str) -> None:
 
 
 def coloured(text: str, code: str, *, stream: Any = None) -> str:
-    """Return `text` in an ANSI colour where `stream` (standard output) shows colours; see no-color.org."""
+    """Return `text` in an ANSI colour where `stream` (standard output) shows colours."""
     stream = stream or sys.stdout
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty()
     return text if plain else f"\x1b[{code}m{text}\x1b[0m"
@@ -39,14 +38,14 @@ def read_stdin() -> str:
 
 
 def read_text(path: Path) -> str:
-    """Return a UTF-8 file's text; raises `NotFoundError`, and `InputError` where it is not UTF-8."""
+    """Return a file's text; raises `NotFoundError`, and `InputError` where it is not UTF-8."""
     if not path.is_file():
         raise NotFoundError(f"There is no file {str(path)!r}. Check the path.")
     return decode(path.read_bytes(), name=str(path))
 
 
 def decode(data: bytes, *, name: str) -> str:
-    """Return UTF-8 bytes as text, without a byte order mark; raises `InputError` naming the byte."""
+    """Return UTF-8 bytes as text, without a byte order mark; raises `InputError`."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -57,7 +56,7 @@ def decode(data: bytes, *, name: str) -> str:
 
 
 def check_text(text: str, *, name: str) -> str:
-    """Return an argument of the command line; raises `InputError` where its bytes were not UTF-8."""
+    """Return a word of the command line; raises `InputError` where its bytes were not UTF-8."""
     if any(0xDC80 <= ord(character) <= 0xDCFF for character in text):
         raise InputError(f"{name} is not UTF-8. Set your terminal to UTF-8, or convert the text.")
     return text

@@ -1,5 +1,7 @@
 """``hanlin pull``: bring a named model here, or list the named models."""
 
+from typing import Any
+
 import click
 
 from hanlin.cli import options
@@ -23,7 +25,7 @@ def command(name: str | None, as_json: bool) -> None:
         path = pull(name)
         emit({"name": name, "path": str(path)}, as_json=as_json, text=str(path))
         return
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": model.name,
             "bytes": model.unpacked_bytes,
@@ -34,7 +36,7 @@ def command(name: str | None, as_json: bool) -> None:
     ]
     width = max(len(name) for name in NAMED)
     lines = [
-        f"{row['name']:<{width}}  {row['bytes'] / 1e6:4.0f} MB  {row['licence']:<10}  {row['about']}"
+        f"{row['name']:<{width}}  {row['bytes'] / 1e6:4.0f} MB  {row['licence']}  {row['about']}"
         for row in rows
     ]
     emit({"models": rows}, as_json=as_json, text="\n".join(lines))

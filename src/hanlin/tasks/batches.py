@@ -25,7 +25,7 @@ class Padded:
 def batches(
     sequences: Sequence[Sequence[int]], *, pad: int, max_tokens: int = 4096
 ) -> Iterator[Padded]:
-    """Yield the sequences longest first, as many at a time as `max_tokens` (padding counted) allow."""
+    """Yield the sequences longest first, as many at a time as `max_tokens`, padded, allow."""
     order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
     while order:
         width = len(sequences[order[0]])
@@ -57,7 +57,7 @@ def truncated(ids: list[int], *, length: int, tail: int) -> list[int]:
 
 
 def fitting(ids: list[int], *, length: int, what: str) -> list[int]:
-    """The ids as they are. Raises `InputError` with both numbers where they are too many or none."""
+    """The ids as they are. Raises `InputError` with both numbers where they are too many."""
     if not ids:
         raise InputError(f"The {what} is empty. Give it some words.")
     if len(ids) > length:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload
+from typing import Any
 
 import torch
 
@@ -37,20 +37,10 @@ class Classifier(Model):
         self.labels = network.config.labels
         self._tail = tail_length(tokenizer)
 
-    @overload
-    def __call__(
-        self, texts: str, *, progress: Callable[[int], None] | None = None
-    ) -> Label: ...
-
-    @overload
-    def __call__(
-        self, texts: Sequence[str], *, progress: Callable[[int], None] | None = None
-    ) -> list[Label]: ...
-
     def __call__(
         self, texts: str | Sequence[str], *, progress: Callable[[int], None] | None = None
-    ) -> Any:
-        """The label of a text, or of each of several.
+    ) -> Any:  # a str is a Sequence[str] to type checkers, so overloads cannot tell them apart
+        """The `Label` of a text, or the list of them of several.
 
         Texts beyond the model's longest input are cut. progress: called with the number of texts
         done. Raises `InputError` for what is not text.

@@ -1,6 +1,7 @@
 """Encoders: texts to vectors, as sentence-transformers computes them."""
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ class Encoder(Model):
     """Turns texts into vectors: `embed`."""
 
     kind = "an encoder"
-    can = ("embed",)
+    can: ClassVar[tuple[str, ...]] = ("embed",)
     batch_tokens = 4096
     """Tokens read at a time, padding counted; changes no result beyond rounding."""
 
@@ -34,10 +35,10 @@ class Encoder(Model):
         """The vectors of texts, float32 [texts, D]; [1, D] for one text.
 
         Pooled, and scaled to length 1 or not, as the directory's sentence-transformers files say;
-        without such files the mean of the last hidden states, not scaled. Longer texts are cut after
-        the model's longest input, as sentence-transformers cuts them. A text's vector does not
-        depend on the others beyond rounding (1e-6). progress: called with the number of texts done.
-        Raises `InputError` for what is not text.
+        without such files the mean of the last hidden states, not scaled. Longer texts are cut
+        after the model's longest input, as sentence-transformers cuts them. A text's vector does
+        not depend on the others beyond rounding (1e-6). progress: called with the number of texts
+        done. Raises `InputError` for what is not text.
         """
         texts = texts_of(texts)
         sequences = [self._ids(text) for text in texts]

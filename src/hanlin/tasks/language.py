@@ -17,7 +17,7 @@ Messages = str | Sequence[Mapping[str, Any]]
 
 
 class LanguageModel(Model):
-    """Writes text: `generate`, `stream`, `chat`, `stream_chat`; and says how likely text is: `score`.
+    """Writes text (`generate`, `stream`, `chat`, `stream_chat`) and scores it (`score`).
 
     Settings of generation are keywords, those of `hanlin.generation.Sampling`. What is not given is
     as the directory's generation_config.json says, else as `tasks.settings.DEFAULTS` say.
@@ -42,7 +42,9 @@ class LanguageModel(Model):
         """The settings that `generate` would use. Raises `ConfigError` naming what is wrong."""
         return sampling_of(self.defaults, sampling)
 
-    def generate(self, prompt: str | Sequence[str], *, n: int = 1, **sampling: Any) -> list[Generation]:
+    def generate(
+        self, prompt: str | Sequence[str], *, n: int = 1, **sampling: Any
+    ) -> list[Generation]:
         """Continue a prompt, or answer it if the model is an encoder-decoder: `n` sequences.
 
         Of several prompts, all sequences of the first come first. Raises `InputError` for a prompt
@@ -65,7 +67,9 @@ class LanguageModel(Model):
         """Answer a conversation. Raises `InputError` where the model has no chat template."""
         settings = self.settings(**sampling)
         if settings.n > 1:
-            raise ConfigError(f"A conversation gets one answer, but n is {settings.n}. Leave n out.")
+            raise ConfigError(
+                f"A conversation gets one answer, but n is {settings.n}. Leave n out."
+            )
         ids = self.encode_chat(messages)
         [[answer]] = generate(self.network, self.tokenizer, [ids], settings)
         return answer
@@ -134,9 +138,7 @@ class LanguageModel(Model):
                 "its config.json."
             )
         fitting(answer, length=self._longest(), what="continuation")
-        logprobs, greedy = log_probabilities(
-            self.network, [start, *answer], first=1, source=source
-        )
+        logprobs, greedy = log_probabilities(self.network, [start, *answer], first=1, source=source)
         size = len(continuation.encode())
         return Score(sum(logprobs), tuple(answer), tuple(logprobs), greedy, size)
 

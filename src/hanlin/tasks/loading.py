@@ -21,9 +21,9 @@ DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 
 
 def load(ref: str | Path, *, dtype: str = "auto") -> Model:
-    """The model that `ref` names (a named model, a directory, a .gguf file, or a hub id), ready to use.
+    """The model that `ref` names: a named model, a directory, a .gguf file, or a hub id.
 
-    Returns a `LanguageModel`, `MaskedLanguageModel`, `Classifier` or `Encoder`, by the model's head.
+    Returns a `LanguageModel`, `MaskedLanguageModel`, `Classifier` or `Encoder`, by its head.
     dtype: float32 computes exactly in float32; auto does so too, except that a language model gets
     `kernels.packed`'s faster layers where the processor has them; bfloat16, float16 and float64
     compute in these. Raises `NotFoundError`, `FormatError` for a file that is not whole or a
@@ -66,6 +66,6 @@ def _check_vocabulary(network: Transformer, tokenizer: Tokenizer, path: Path) ->
     rows = network.config.vocab_size
     if tokenizer.vocab_size > rows:
         raise FormatError(
-            f"The tokenizer of {path} has {tokenizer.vocab_size} tokens but the model embeds {rows}. "
-            "It is the tokenizer of another model: put the right one there."
+            f"The tokenizer of {path} has {tokenizer.vocab_size} tokens, the model embeds {rows}: "
+            "it is another model's. Put the right one there."
         )

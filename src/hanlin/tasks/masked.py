@@ -32,10 +32,10 @@ class MaskedLanguageModel(Encoder):
     batch_tokens = 1024  # each token also costs a row of logits over the vocabulary
 
     def fill(self, text: str, *, top_k: int = 5) -> list[list[Candidate]]:
-        """The `top_k` best guesses, best first, for each mask token in `text` (``[MASK]`` in BERTs).
+        """The `top_k` best guesses, best first, for each mask token (BERT's ``[MASK]``) in `text`.
 
-        Of several masks each is guessed while the others stay hidden. Raises `InputError` where there
-        is no mask or the text is too long.
+        Of several masks each is guessed while the others stay hidden. Raises `InputError` where
+        there is no mask or the text is too long.
         """
         texts_of([text])
         if not isinstance(top_k, int) or not 1 <= top_k <= self.network.config.vocab_size:
@@ -47,7 +47,9 @@ class MaskedLanguageModel(Encoder):
         places = [place for place, token in enumerate(ids) if token == mask]
         spelt = self.tokenizer.token(mask)
         if not places or len(places) != text.count(spelt):
-            raise InputError(f"The text has no {spelt} to fill. Put {spelt} where a word is missing.")
+            raise InputError(
+                f"The text has no {spelt} to fill. Put {spelt} where a word is missing."
+            )
         with torch.inference_mode():
             output = self.network(torch.tensor([ids]))
         probabilities = output.logits[0, places].float().softmax(-1)
@@ -63,7 +65,7 @@ class MaskedLanguageModel(Encoder):
         ]
 
     def score(self, text: str) -> Score:
-        """The pseudo log likelihood of `text` (Salazar et al. 2020): each token guessed from the rest.
+        """The pseudo log likelihood (Salazar et al. 2020): each token guessed from all the others.
 
         Special tokens are not scored. Raises `InputError` for a text that is empty or too long.
         """
@@ -89,9 +91,7 @@ class MaskedLanguageModel(Encoder):
         tokens = tuple(ids[place] for place in places)
         return Score(sum(logprobs), tokens, tuple(logprobs), greedy, len(text.encode()))
 
-    def _candidate(
-        self, text: str, spelt: str, number: int, token: int, score: float
-    ) -> Candidate:
+    def _candidate(self, text: str, spelt: str, number: int, token: int, score: float) -> Candidate:
         word = self.tokenizer.token_bytes(token).decode(errors="replace")
         parts: Sequence[str] = text.split(spelt)
         before, after = spelt.join(parts[: number + 1]), spelt.join(parts[number + 1 :])

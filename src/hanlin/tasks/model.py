@@ -20,7 +20,7 @@ _ABILITIES = {
 """Everything some model can do -> where to find one that does."""
 
 
-class Unable(InputError, AttributeError):
+class UnableError(InputError, AttributeError):
     """This kind of model cannot do what was asked; an AttributeError too, so `hasattr` says so."""
 
 
@@ -52,16 +52,16 @@ class Model:
         parameters = sum(p.numel() for p in self.network.parameters())
         return f"<{type(self).__name__} {self.name}: {parameters / 1e6:.3g}M parameters>"
 
-    def _unable(self, what: str, remedy: str) -> Unable:
-        return Unable(
-            f"{self.name} is {self.kind}, which cannot {what}; it can {', '.join(self.can)}. {remedy}"
+    def _unable(self, what: str, remedy: str) -> UnableError:
+        return UnableError(
+            f"{self.name} is {self.kind} and cannot {what}; it can {', '.join(self.can)}. {remedy}"
         )
 
 
 def texts_of(text: str | Sequence[str], *, what: str = "text") -> list[str]:
     """One text or several as a list. Raises `InputError` for what is not text, and for no texts."""
-    texts = [text] if isinstance(text, str) else text
-    if not isinstance(texts, Sequence) or isinstance(texts, bytes):
+    texts: object = [text] if isinstance(text, str) else text
+    if not isinstance(texts, list | tuple):
         raise InputError(f"The {what} is of the type {type(text).__name__}. Pass a str or a list.")
     for number, each in enumerate(texts):
         if not isinstance(each, str):

@@ -1,7 +1,7 @@
 """How a directory says token states become one vector: the files of sentence-transformers.
 
 modules.json lists the steps (Transformer, Pooling, perhaps Normalize), 1_Pooling/config.json the
-kind of pooling, sentence_bert_config.json the longest input. A directory without them gets the mean.
+kind of pooling, sentence_bert_config.json the longest input. Without them it is the mean.
 """
 
 import json

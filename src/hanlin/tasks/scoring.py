@@ -73,7 +73,7 @@ def log_probabilities(
     first: int,
     source: Sequence[int] | None = None,
 ) -> tuple[list[float], bool]:
-    """Log probability of each of ids[first:] given those before, and whether all were first choices.
+    """Log probability of each of ids[first:], and whether all were the model's first choices.
 
     source: the ids an encoder-decoder reads; `ids` are then its decoder's, start token first.
     """

@@ -7,7 +7,7 @@ from hanlin.errors import ConfigError
 from hanlin.generation import Sampling
 
 DEFAULTS: Mapping[str, Any] = {"do_sample": True, "temperature": 0.7, "top_p": 0.9}
-"""For models that come without a generation_config.json (GGUF files have none): lively, not wild."""
+"""For models without a generation_config.json (GGUF files have none): lively, not wild."""
 
 _DRAWN = ("top_k", "top_p", "min_p", "typical_p")
 
@@ -35,7 +35,12 @@ def sampling_of(defaults: Mapping[str, Any] | None, overrides: Mapping[str, Any]
             )
     sampling = Sampling.from_generation_config(config, **overrides)
     wants_draws = bool(shaping) or sampling.n > 1
-    if wants_draws and not sampling.draws and sampling.beams == 1 and "temperature" not in overrides:
+    if (
+        wants_draws
+        and not sampling.draws
+        and sampling.beams == 1
+        and "temperature" not in overrides
+    ):
         overrides["temperature"] = config.get("temperature") or 1.0
         sampling = Sampling.from_generation_config(config, **overrides)
     return sampling
