@@ -81,9 +81,13 @@ def main() -> int:
             recording.write("\r\n")
         recording.wait(0.8)
     recording.picture()
+    film = recording.film
+    if options.still:
+        film = Film()
+        film.take(recording.screen, 0.0)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     drawn = svg(
-        recording.film,
+        film,
         columns=options.columns,
         rows=options.rows,
         title=options.title,
