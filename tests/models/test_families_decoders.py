@@ -21,6 +21,7 @@ from against_transformers import (
 )
 from torch import nn
 
+from hanlin.generation import Sampling, generate
 from hanlin.models.transformer import Transformer
 
 SEEDS = range(4)
@@ -137,9 +138,8 @@ def _gemma2(draw: random.Random) -> Any:
 
 
 def _gemma3(draw: random.Random) -> Any:
-    # transformers itself has no score cap in Gemma 3's attention unless the config sets one.
     local = {"rope_type": "default", "rope_theta": 300.0}
-    options = _second(draw)
+    options = _second(draw) | {"attn_logit_softcapping": None}
     rope = {"full_attention": _rope(draw), "sliding_attention": local}
     kinds = ["sliding_attention", "full_attention", "sliding_attention"]
     options["layer_types"] = kinds[: options["num_hidden_layers"]]
@@ -271,6 +271,64 @@ def test_other_heads_agree(family: str, head: str, tmp_path: Path) -> None:
 def test_the_directory_round_trips_bit_for_bit(family: str, seed: int, tmp_path: Path) -> None:
     theirs, _ = _pair(family, seed, tmp_path)
     check_round_trip(_class(family, "lm"), theirs, tmp_path)
+
+
+# Generation: the whole way through hanlin.generation.
+
+
+class _Numbers:
+    """A tokenizer whose tokens spell themselves."""
+
+    def __init__(self, eos_ids: tuple[int, ...]) -> None:
+        self.eos_ids = eos_ids
+
+    def stream(self) -> "_Numbers":
+        return self
+
+    def push(self, token: int, /) -> str:
+        return f"{token} "
+
+    def finish(self) -> str:
+        return ""
+
+    def token_bytes(self, token: int, /) -> bytes:
+        return f"{token} ".encode()
+
+
+def _prompts(seed: int) -> list[list[int]]:
+    return [s.tolist() for s in batch(seed, rows=3, longest=9)]
+
+
+def _trimmed(tokens: list[int], ends: tuple[int, ...]) -> list[int]:
+    """Up to the end token, which neither side need keep."""
+    for place, token in enumerate(tokens):
+        if token in ends:
+            return tokens[:place]
+    return tokens
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("seed", SEEDS[:2])
+@torch.no_grad()
+def test_greedy_and_beam_text_is_the_same_token_for_token(
+    family: str, seed: int, beams: int, tmp_path: Path
+) -> None:
+    theirs, model = _pair(family, seed + 20, tmp_path)
+    ends = model.config.eos_ids
+    prompts = _prompts(seed)
+    sampling = Sampling(temperature=0, max_new_tokens=14, beams=beams)
+    results = generate(model, _Numbers(ends), prompts, sampling)
+    for prompt, [result] in zip(prompts, results, strict=True):
+        ids = torch.tensor([prompt])
+        out = theirs.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=14,
+            num_beams=beams,
+            do_sample=False,
+        )
+        expected = _trimmed(out[0, len(prompt) :].tolist(), ends)
+        assert _trimmed(list(result.tokens), ends) == expected
 
 
 @torch.no_grad()

@@ -70,15 +70,20 @@ def _second(keys: Keys, layers: int, *, third: bool) -> dict[str, Any]:
         rope, local = read_rope(keys, theta=10000.0), None
     if kinds is None:
         kinds = _alternate(layers, every)
-    caps = {} if third else {"attn": 50.0, "final": 30.0}
+    attention_cap, logit_cap = None, None
+    if third:
+        # Gemma 3 has none; transformers reads the key and computes nothing from it.
+        keys.neutral("attn_logit_softcapping", None)
+    else:
+        attention_cap, logit_cap = _cap(keys, "attn_logit_softcapping", 50.0), 30.0
     return {
         "norm_place": "both",
         "qk_norm": third,
         "rope": rope,
         "rope_local": local,
         "attention_scale": keys.positive("query_pre_attn_scalar", 256) ** -0.5,
-        "attention_softcap": _cap(keys, "attn_logit_softcapping", caps.get("attn")),
-        "logit_softcap": _cap(keys, "final_logit_softcapping", caps.get("final")),
+        "attention_softcap": attention_cap,
+        "logit_softcap": _cap(keys, "final_logit_softcapping", logit_cap),
         "sliding_window": keys.whole("sliding_window", 4096),
         "layer_kinds": kinds,
     }
