@@ -15,11 +15,11 @@ done
 
 if [ -n "$PYTHON" ]; then
     echo "error: PYTHON=$PYTHON is not a Python 3.11 or newer with the venv and ensurepip modules. Name another, or none to have one found." >&2
-    echo "错误:PYTHON=$PYTHON 不是带有 venv 和 ensurepip 模块的 Python 3.11 或更新版本。请另选一个,或不指定以自动查找。" >&2
+    echo "错误：PYTHON=$PYTHON 不是带有 venv 和 ensurepip 模块的 Python 3.11 或更新版本。请另选一个，或不指定以自动查找。" >&2
     exit 1
 fi
 cat >&2 <<'END'
 error: no Python 3.11 or newer with the venv and ensurepip modules was found. Install one (Debian and Ubuntu: apt install python3 python3-venv; macOS: brew install python), or name it: make demo PYTHON=/path/to/python3
-错误:没有找到带有 venv 和 ensurepip 模块的 Python 3.11 或更新版本。请安装(Debian/Ubuntu:apt install python3 python3-venv;macOS:brew install python),或指定路径:make demo PYTHON=/path/to/python3
+错误：没有找到带有 venv 和 ensurepip 模块的 Python 3.11 或更新版本。请安装（Debian/Ubuntu：apt install python3 python3-venv；macOS：brew install python），或指定路径：make demo PYTHON=/path/to/python3
 END
 exit 1

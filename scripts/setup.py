@@ -66,7 +66,7 @@ def set_up(part: str) -> None:
     for done in PARTS[: PARTS.index(part) + 1]:
         write_stamp(done)
     seconds = round(time.monotonic() - started)
-    say(f"The environment is ready ({seconds} s).", f"环境已就绪(用时 {seconds} 秒)。")
+    say(f"The environment is ready ({seconds} s).", f"环境已就绪（用时 {seconds} 秒）。")
 
 
 def say(english: str, chinese: str) -> None:
@@ -74,7 +74,7 @@ def say(english: str, chinese: str) -> None:
 
 
 def fail(english: str, chinese: str) -> NoReturn:
-    print(f"error: {english}\n错误:{chinese}", file=sys.stderr, flush=True)
+    print(f"error: {english}\n错误：{chinese}", file=sys.stderr, flush=True)
     raise SystemExit(1)
 
 
@@ -118,7 +118,8 @@ def one_at_a_time() -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             say(
-                "Another set-up is at work here; waiting for it.", "另一个安装正在进行,等待其完成。"
+                "Another set-up is at work here; waiting for it.",
+                "另一个安装正在进行，等待其完成。",
             )
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -155,7 +156,7 @@ def make_environment() -> None:
             "Python could not make a virtual environment. On Debian and Ubuntu: apt install"
             " python3-venv. Elsewhere: make sure that the disk is not full, or reinstall Python.",
             "Python 无法创建虚拟环境。Debian/Ubuntu 请执行 apt install python3-venv;"
-            "其他系统请检查磁盘空间,或重新安装 Python。",
+            "其他系统请检查磁盘空间，或重新安装 Python。",
         )
     UNFINISHED.unlink()
 
@@ -209,7 +210,7 @@ def install_torch() -> None:
         say(
             "There is an AMD GPU, but its PyTorch has a channel of its own: stop and run make demo"
             " TORCH_INDEX=<address from pytorch.org, Get Started> to use it. Going on for the CPU.",
-            "本机有 AMD GPU,但其 PyTorch 在单独的渠道发布:如需使用,请停止并执行 make demo"
+            "本机有 AMD GPU，但其 PyTorch 在单独的渠道发布：如需使用，请停止并执行 make demo"
             " TORCH_INDEX=<pytorch.org 的 Get Started 页所列地址>。现在按 CPU 继续。",
         )
     first, *others = torch_choices(system, gpu=gpu, channel=channel, wanted=wanted)
@@ -224,8 +225,8 @@ def install_torch() -> None:
         "pip does not reach PyTorch's CPU builds, so it now fetches the one with CUDA: several GB,"
         " which work here but are not needed. To avoid it, stop (Ctrl-C) and run make demo"
         " TORCH_INDEX=<address of the CPU channel>; pytorch.org lists it under Get Started.",
-        "pip 访问不到 PyTorch 的 CPU 版本,因此将下载带 CUDA 的版本:有数 GB,能用,但本机并不需要。"
-        "如要避免,请停止(Ctrl-C)并执行 make demo TORCH_INDEX=<CPU 渠道地址>,地址见 pytorch.org 的"
+        "pip 访问不到 PyTorch 的 CPU 版本，因此将下载带 CUDA 的版本：有数 GB，能用，但本机并不需要。"
+        "如要避免，请停止（Ctrl-C）并执行 make demo TORCH_INDEX=<CPU 渠道地址>，地址见 pytorch.org 的"
         " Get Started 页。",
     )
     install(*others)
@@ -258,7 +259,7 @@ def install_project(part: str) -> None:
     else:
         say(
             "Installing hanlin with what its tests and checks need (about 0.5 GB).",
-            "正在安装 hanlin 及其测试与检查所需的软件包(约 0.5 GB)。",
+            "正在安装 hanlin 及其测试与检查所需的软件包（约 0.5 GB）。",
         )
     # Built with these tools and not in isolation: repeating it then needs no network. The second
     # is what hatchling asks for when it installs in place.

@@ -65,7 +65,7 @@ def test_a_python_that_cannot_do_is_an_error_in_both_languages(checkout: Path) -
     found = find_python(checkout, PYTHON=str(too_old))
     assert found.returncode == 1
     assert f"error: PYTHON={too_old} is not a Python 3.11 or newer" in found.stderr
-    assert f"错误:PYTHON={too_old} 不是" in found.stderr
+    assert f"错误：PYTHON={too_old} 不是" in found.stderr
 
 
 def test_where_there_is_no_python_the_error_says_how_to_get_one(checkout: Path) -> None:
@@ -192,7 +192,7 @@ def test_where_no_torch_is_to_be_had_the_set_up_says_so_and_is_not_done(checkout
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert "No matching distribution found for torch" in ended.stderr
     assert "error: pip found no fitting version." in ended.stderr
-    assert "错误:" in ended.stderr
+    assert "错误：" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not list((checkout / ".venv").glob("*.done"))
     assert not (checkout / ".venv/unfinished").exists()
