@@ -16,7 +16,7 @@ from typing import Any
 from jinja2.exceptions import TemplateError, TemplateSyntaxError
 
 from hanlin.errors import FormatError, InputError
-from hanlin.tokenizers.sandbox import MAX_VALUE, Sandbox, TooMuch, _weigh, within_budget
+from hanlin.tokenizers.sandbox import MAX_VALUE, LimitError, Sandbox, _weigh, within_budget
 
 Message = Mapping[str, Any]
 """One turn: ``role`` and ``content``, and whatever else the template reads (``tool_calls`` ...)."""
@@ -92,7 +92,7 @@ class ChatTemplate:
             text: str = within_budget(lambda: "".join(self._pieces(context)))
         except (InputError, FormatError):
             raise
-        except TooMuch as error:
+        except LimitError as error:
             raise FormatError(
                 f"The chat template was stopped: {error.message}. Use another template."
             ) from error
@@ -118,7 +118,7 @@ class ChatTemplate:
         for piece in template.root_render_func(template.new_context(context)):
             length += len(piece)
             if length > MAX_VALUE:
-                raise TooMuch("it makes too much text")
+                raise LimitError("it makes too much text")
             yield piece
 
 
@@ -175,7 +175,7 @@ def _to_json(
     """Write JSON as transformers' templates expect it: Unicode kept, nothing escaped for HTML."""
     weight = _weigh(value)
     if indent is not None and (indent > 64 or weight * (indent + 1) > MAX_VALUE):
-        raise TooMuch("it makes too much text")
+        raise LimitError("it makes too much text")
     return json.dumps(
         value,
         ensure_ascii=ensure_ascii,

@@ -44,6 +44,12 @@ HANLIN = (
 so that a token never glues Chinese to Latin or to punctuation and whole sentences are never
 memorised."""
 
+UNIGRAM_WORDS = (
+    r"▁?(?:\p{Han}{1,8}|(?:(?!\p{Han})[\p{L}\p{M}])+|\p{N}{1,3}|[^\s▁\p{L}\p{M}\p{N}]+)"
+    r"|▁+(?=▁)|▁|\s+"
+)
+"""What a piece of our Unigram vocabularies may span: words, each with the ``▁`` before it."""
+
 
 @dataclass(frozen=True)
 class Split:

@@ -39,12 +39,12 @@ _NO_METHODS = frozenset({"translate", "encode", "format_map", "expandtabs"})
 _NO_FILTERS = ("pprint", "urlize", "wordwrap", "xmlattr", "striptags", "random")
 
 
-class TooMuch(SecurityError):
+class LimitError(SecurityError):
     """A template asked for more time or memory than it may have."""
 
 
 class Budget:
-    """What one rendering has used; raises `TooMuch` when that is more than it may."""
+    """What one rendering has used; raises `LimitError` when that is more than it may."""
 
     def __init__(self) -> None:
         self.steps = 0
@@ -56,9 +56,9 @@ class Budget:
         self.steps += 1
         self.made += made
         if self.steps > MAX_STEPS or time.monotonic() > self.deadline:
-            raise TooMuch("it runs too long")
+            raise LimitError("it runs too long")
         if made > MAX_VALUE or self.made > MAX_MADE:
-            raise TooMuch("it makes too much text")
+            raise LimitError("it makes too much text")
 
 
 _budget: ContextVar[Budget] = ContextVar("budget")
@@ -90,10 +90,10 @@ def _weigh(value: Any, limit: int = MAX_VALUE) -> int:
         elif isinstance(item, Namespace):
             waiting.extend(vars(item)["_Namespace__attrs"].values())
         elif isinstance(item, int) and item.bit_length() > 4096:
-            raise TooMuch("it computes with numbers that are too large")
+            raise LimitError("it computes with numbers that are too large")
         weight += 1
         if weight + len(waiting) > limit:
-            raise TooMuch("it makes too much text")
+            raise LimitError("it makes too much text")
     return weight
 
 
@@ -127,18 +127,18 @@ def _concatenated(*values: Any) -> str:
 def _guard_numbers(*values: Any) -> None:
     for value in values:
         if isinstance(value, (int, float)) and abs(value) > MAX_NUMBER:
-            raise TooMuch(f"it asks for a width or count above {MAX_NUMBER}")
+            raise LimitError(f"it asks for a width or count above {MAX_NUMBER}")
 
 
 def _guard_format(template: Any) -> None:
     if isinstance(template, str) and _FOUR_DIGITS.search(template):
-        raise TooMuch("it formats with a width it may not use")
+        raise LimitError("it formats with a width it may not use")
 
 
 def _guard_replace(text: Any, old: Any, new: Any) -> None:
     text, old, new = _printed(text), _printed(old), _printed(new)
     if len(text) + text.count(old) * len(new) > MAX_VALUE:
-        raise TooMuch("it makes too much text")
+        raise LimitError("it makes too much text")
 
 
 def _joined(items: Any, separator: str, attribute: Callable[[Any], Any] | None = None) -> str:
@@ -149,7 +149,7 @@ def _joined(items: Any, separator: str, attribute: Callable[[Any], Any] | None =
         text = _printed(attribute(item) if attribute else item)
         length += len(text) + len(separator)
         if length > MAX_VALUE:
-            raise TooMuch("it makes too much text")
+            raise LimitError("it makes too much text")
         budget.step()
         texts.append(text)
     return separator.join(texts)
@@ -172,7 +172,7 @@ def _guarded_filter(name: str, function: Callable[..., Any]) -> Callable[..., An
             width = ([*values[1:2], kwargs.get("width")])[0]
             one = len(width) if isinstance(width, str) else width or 4
             if (text.count("\n") + 1) * one > MAX_VALUE:
-                raise TooMuch("it makes too much text")
+                raise LimitError("it makes too much text")
         elif name in ("string", "center", "trim", "upper", "lower", "title", "capitalize", "e"):
             _weigh(values[0])
         return _checked(function(*args, **kwargs))
@@ -290,7 +290,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         elif operator == "**":
             _guard_numbers(left, right)
             if abs(right) > 64:
-                raise TooMuch("it raises to a power above 64")
+                raise LimitError("it raises to a power above 64")
         elif operator == "%" and isinstance(left, str):
             _guard_format(left)
             _weigh(right)

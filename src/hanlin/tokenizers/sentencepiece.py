@@ -102,7 +102,9 @@ def _normalisers(table: PieceTable) -> list[normalizers.Normalizer]:
             ) from error
         if replacements.normalize_str("e\u0301") == "\u00e9":
             # The Rust library looks a whole grapheme up by its shortest prefix and so loses marks
-            # ("e" with two of them); composed first, almost every grapheme is one character.
+            # ("e" with two of them); composed first, almost every grapheme is one character. What
+            # still differs from SentencePiece is a mark on a symbol such as "①", 1 in 170 random
+            # strings full of marks, none in the test corpora.
             steps.append(normalizers.NFC())
         steps.append(replacements)
     if table.remove_extra_whitespaces:
@@ -125,15 +127,14 @@ def _cut(table: PieceTable) -> str:
     To SentencePiece "<unk>" in a text is five characters; the Unigram of the Rust library would
     find the piece. A cut after its first character prevents that.
     """
-    rests: dict[str, list[str]] = {}
+    ends: dict[str, list[str]] = {}
     for piece, kind in zip(table.pieces, table.kinds, strict=True):
         if kind in (UNKNOWN, CONTROL) and len(piece) > 1:
-            rests.setdefault(piece[0], []).append(re.escape(piece[1:]))
+            ends.setdefault(piece[-1], []).append(re.escape(piece[:-1]))
     if table.has_bytes:
-        rests.setdefault("<", []).append("0x[0-9A-F]{2}>")
+        ends.setdefault(">", []).append("<0x[0-9A-F]{2}")
     return "|".join(
-        f"(?<={re.escape(first)})(?:{'|'.join(sorted(rest, reverse=True))})"
-        for first, rest in rests.items()
+        f"(?<={'|'.join(sorted(starts))})(?={re.escape(end)})" for end, starts in ends.items()
     )
 
 
@@ -143,10 +144,16 @@ def _unigram(table: PieceTable) -> models.Unigram:
     vocab = [
         # SentencePiece's own bonus: a user-defined symbol weighs as if each of its bytes were the
         # likeliest piece.
-        (piece, len(piece.encode()) * best - 0.1 if kind == USER_DEFINED else score)
+        (piece, _exact(len(piece.encode()) * best - 0.1 if kind == USER_DEFINED else score))
         for piece, score, kind in zip(table.pieces, table.scores, table.kinds, strict=True)
     ]
     return models.Unigram(vocab, unk_id=table.unknown, byte_fallback=table.has_bytes)
+
+
+def _exact(score: float) -> float:
+    """Round to nine digits, all a 32-bit score has; the Rust library's JSON loses more than
+    those."""
+    return float(f"{score:.9g}")
 
 
 def _bpe(table: PieceTable) -> models.BPE:
