@@ -118,7 +118,7 @@ def one_at_a_time() -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             say(
-                "Another set-up is at work here; waiting for it.",
+                "Another set-up is at work; waiting.",
                 "另一个安装正在进行，等待其完成。",
             )
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -143,7 +143,7 @@ def make_environment() -> None:
     version = platform.python_version()
     say(
         f"Making the environment .venv (Python {version}).",
-        f"正在创建环境 .venv(Python {version})。",
+        f"正在创建环境 .venv（Python {version}）。",
     )
     for old in VENV.iterdir():
         if old.name != "setup.lock":
@@ -214,7 +214,7 @@ def install_torch() -> None:
             " TORCH_INDEX=<pytorch.org 的 Get Started 页所列地址>。现在按 CPU 继续。",
         )
     first, *others = torch_choices(system, gpu=gpu, channel=channel, wanted=wanted)
-    say(f"Installing PyTorch ({first}).", f"正在安装 PyTorch({first})。")
+    say(f"Installing PyTorch ({first}).", f"正在安装 PyTorch（{first}）。")
     extra = {"PIP_EXTRA_INDEX_URL": channel} if channel else {}
     output = pip("install", first, extra=extra)
     if output is None:
@@ -225,9 +225,9 @@ def install_torch() -> None:
         "pip does not reach PyTorch's CPU builds, so it now fetches the one with CUDA: several GB,"
         " which work here but are not needed. To avoid it, stop (Ctrl-C) and run make demo"
         " TORCH_INDEX=<address of the CPU channel>; pytorch.org lists it under Get Started.",
-        "pip 访问不到 PyTorch 的 CPU 版本，因此将下载带 CUDA 的版本：有数 GB，能用，但本机并不需要。"
-        "如要避免，请停止（Ctrl-C）并执行 make demo TORCH_INDEX=<CPU 渠道地址>，地址见 pytorch.org 的"
-        " Get Started 页。",
+        "pip 访问不到 PyTorch 的 CPU 版本，因此将下载带 CUDA 的版本：有数 GB，能用，但本机"
+        "并不需要。如要避免，请停止（Ctrl-C）并执行 make demo TORCH_INDEX=<CPU 渠道地址>，地址见"
+        " pytorch.org 的 Get Started 页。",
     )
     install(*others)
 
