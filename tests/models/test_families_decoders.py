@@ -171,7 +171,10 @@ FAMILIES: dict[str, tuple[Config, dict[str, str]]] = {
     "qwen3": (_qwen3, {}),
     "gemma": (_gemma, {}),
     "gemma2": (_gemma2, {}),
-    "gemma3": (_gemma3, {"none": "Gemma3TextModel", "classify": "Gemma3TextForSequenceClassification"}),
+    "gemma3": (
+        _gemma3,
+        {"none": "Gemma3TextModel", "classify": "Gemma3TextForSequenceClassification"},
+    ),
     "gpt2": (_gpt2, {"lm": "GPT2LMHeadModel"}),
 }
 STEMS = {

@@ -70,8 +70,10 @@ def read_decoder(keys: Keys, classes: Classes) -> dict[str, Any]:
         "eos_ids": keys.eos_ids,
     }
     if head in ("classify", "tag"):
-        fields |= keys.task() | {"pooling": "last", "classifier_bias": head == "tag"}
+        fields |= {"labels": keys.labels(), "classifier_bias": head == "tag"}
         keys.skip("classifier_dropout")
+    if head == "classify":
+        fields |= keys.task() | {"pooling": "last"}
     return fields
 
 

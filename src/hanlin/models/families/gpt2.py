@@ -34,7 +34,9 @@ def _read(raw: dict[str, Any]) -> ModelConfig:
     hidden = keys.whole("n_embd")
     fields: dict[str, Any] = {}
     if head in ("classify", "tag"):
-        fields = keys.task() | {"pooling": "last", "classifier_bias": head == "tag"}
+        fields |= {"labels": keys.labels(), "classifier_bias": head == "tag"}
+    if head == "classify":
+        fields |= keys.task() | {"pooling": "last"}
     config = ModelConfig(
         family="gpt2",
         shape="decoder",

@@ -186,12 +186,17 @@ class Keys:
         return tuple(f"LABEL_{i}" for i in range(number))
 
     def task(self, labels: int = 2) -> dict[str, Any]:
-        """The fields of a model that classifies or tags: its labels and the kind of problem.
+        """The fields of a model that classifies: its labels and the kind of problem.
 
         labels: how many the family has where the config does not say.
         """
-        problem = PROBLEMS.get(self.take("problem_type", None), "single")
-        return {"labels": self.labels(labels), "problem": problem}
+        names = self.labels(labels)
+        # As transformers guesses where nothing is said.
+        guess = "regression" if len(names) == 1 else "single"
+        given = self.take("problem_type", None)
+        if given is not None and given not in PROBLEMS:
+            raise self.wrong("problem_type", f"one of {', '.join(PROBLEMS)}")
+        return {"labels": names, "problem": PROBLEMS.get(given, guess)}
 
     def tied(self, default: bool) -> bool:
         """tie_word_embeddings, or the family's default."""
