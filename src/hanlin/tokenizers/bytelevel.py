@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Sequence
 
 import tokenizers as rust
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+
 from hanlin.errors import FormatError
 from hanlin.tokenizers.patterns import Split
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 
 def bytelevel_bpe(

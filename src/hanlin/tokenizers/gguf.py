@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import tokenizers as rust
+
 from hanlin.errors import FormatError, nearest
 from hanlin.tokenizers.bytelevel import around, bytelevel_bpe, parse_merges
 from hanlin.tokenizers.chat import ChatTemplate

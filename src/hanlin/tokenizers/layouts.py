@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers as rust
+from tokenizers import decoders, models, processors
+
 from hanlin.errors import FormatError
 from hanlin.tokenizers.bytelevel import around, gpt2_split, parse_merges
 from hanlin.tokenizers.chat import ChatTemplate
@@ -19,7 +21,6 @@ from hanlin.tokenizers.special import SpecialTokens, token_text
 from hanlin.tokenizers.spm_file import append_tokens, fairseq_order, read_model
 from hanlin.tokenizers.tokenizer import Tokenizer
 from hanlin.tokenizers.wordpiece import looks_cased, read_vocab, wordpiece
-from tokenizers import decoders, models, processors
 
 GPT2_TOKENS = SpecialTokens(bos="<|endoftext|>", eos="<|endoftext|>", unk="<|endoftext|>")
 ROBERTA_TOKENS = SpecialTokens(
@@ -142,8 +143,9 @@ def from_merges(vocab_path: Path, merges_path: Path, settings: Settings) -> Toke
         ) from error
     backend.decoder = decoders.ByteLevel()
     if settings.family.startswith("qwen"):
-        from hanlin.tokenizers.bytelevel import bytelevel_split
         from tokenizers import normalizers
+
+        from hanlin.tokenizers.bytelevel import bytelevel_split
 
         backend.normalizer = normalizers.NFC()
         backend.pre_tokenizer = bytelevel_split(Split((QWEN2,)).patterns, add_prefix_space=prefix)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tokenizers as rust
+
 from hanlin.errors import FormatError, InputError, NotFoundError
 from hanlin.tokenizers.sentencepiece import build
 from hanlin.tokenizers.special import SpecialTokens

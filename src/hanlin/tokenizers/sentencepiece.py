@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import tokenizers as rust
+from tokenizers import decoders, models, normalizers, pre_tokenizers
+
 from hanlin.errors import FormatError
 from hanlin.tokenizers.spelling import BYTE_TOKEN
-from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 """The kinds of pieces, numbered as SentencePiece and GGUF number them."""

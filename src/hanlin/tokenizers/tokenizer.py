@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 import tokenizers as rust
+
 from hanlin.errors import FormatError, InputError
 from hanlin.tokenizers.chat import ChatTemplate, Message
 from hanlin.tokenizers.special import PARTS, SpecialTokens

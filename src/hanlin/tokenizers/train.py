@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import tokenizers as rust
+from tokenizers import models, normalizers, pre_tokenizers, trainers
+
 from hanlin.errors import ConfigError, InputError, nearest
 from hanlin.tokenizers.bytelevel import around, bytelevel_bpe, bytelevel_split
 from hanlin.tokenizers.merges import learn_merges
@@ -27,7 +29,6 @@ from hanlin.tokenizers.special import SpecialTokens
 from hanlin.tokenizers.spelling import byte_alphabet
 from hanlin.tokenizers.tokenizer import Tokenizer
 from hanlin.tokenizers.wordpiece import wordpiece
-from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 Kind = Literal["bpe", "wordpiece", "unigram"]
 Ties = Literal["first", "greatest"]

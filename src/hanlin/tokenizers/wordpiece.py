@@ -7,8 +7,9 @@ each word is spelt by the longest tokens from its left; ``##`` marks a token tha
 from collections.abc import Iterable
 
 import tokenizers as rust
-from hanlin.errors import FormatError
 from tokenizers import decoders, models, normalizers, pre_tokenizers
+
+from hanlin.errors import FormatError
 
 
 def wordpiece(
