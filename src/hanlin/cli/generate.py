@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hanlin.cli import options
+from hanlin.cli.kinds import expect
 from hanlin.cli.language import say
 from hanlin.cli.output import check_text, emit, note, read_stdin
 
@@ -31,9 +32,11 @@ def command(model: str, prompt: str, dtype: str, as_json: bool, **settings: Any)
     prompt = read_stdin() if prompt == "-" else check_text(prompt, name="PROMPT")
     wanted = options.given(settings)
 
-    from hanlin.tasks import load
+    from hanlin.tasks import LanguageModel, load
 
-    lm = load(model, dtype=dtype)
+    lm = expect(
+        load(model, dtype=dtype), LanguageModel, verb="generate", instead="`hanlin predict`"
+    )
     start = time.perf_counter()
     if as_json or lm.settings(**wanted).n > 1 or lm.settings(**wanted).beams > 1:
         results = lm.generate(prompt, **wanted)

@@ -56,11 +56,11 @@ def truncated(ids: list[int], *, length: int, tail: int) -> list[int]:
     return ids[: length - tail] + ids[len(ids) - tail :]
 
 
-def fitting(ids: list[int], *, length: int, what: str) -> list[int]:
+def fitting(ids: list[int], *, length: int | None, what: str) -> list[int]:
     """The ids as they are. Raises `InputError` with both numbers where they are too many."""
     if not ids:
         raise InputError(f"The {what} is empty. Give it some words.")
-    if len(ids) > length:
+    if length is not None and len(ids) > length:
         raise InputError(
             f"The {what} is {len(ids)} tokens long; this model reads at most {length}. "
             "Shorten or split it."

@@ -38,6 +38,12 @@ class LanguageModel(Model):
         self.defaults = defaults
         self.settings()  # a generation_config.json we cannot follow is refused at once
 
+    @property
+    def context(self) -> int | None:
+        """Tokens that prompt and answer may have together; None where there is no limit."""
+        config = self.network.config
+        return None if config.position in ("relative", "none") else config.max_context
+
     def settings(self, **sampling: Any) -> Sampling:
         """The settings that `generate` would use. Raises `ConfigError` naming what is wrong."""
         return sampling_of(self.defaults, sampling)
@@ -129,7 +135,7 @@ class LanguageModel(Model):
                 f"{self.name} is an encoder-decoder, which scores an answer to a text. "
                 "Pass the answer as `continuation`."
             )
-        source = fitting(self.tokenizer.encode(text), length=self._longest(), what="text")
+        source = fitting(self.tokenizer.encode(text), length=self.context, what="text")
         answer = self.tokenizer.encode(continuation)
         start = self.network.config.decoder_start_id
         if start is None:
@@ -137,7 +143,7 @@ class LanguageModel(Model):
                 f"{self.name} names no token to start decoding from. Set decoder_start_token_id in "
                 "its config.json."
             )
-        fitting(answer, length=self._longest(), what="continuation")
+        fitting(answer, length=self.context, what="continuation")
         logprobs, greedy = log_probabilities(self.network, [start, *answer], first=1, source=source)
         size = len(continuation.encode())
         return Score(sum(logprobs), tuple(answer), tuple(logprobs), greedy, size)
@@ -149,10 +155,6 @@ class LanguageModel(Model):
             if token is not None:
                 return token
         return self.tokenizer.eos_id
-
-    def _longest(self) -> int:
-        bounded = self.network.config.position not in ("relative", "none")
-        return self.network.config.max_context if bounded else 1 << 30
 
     def _prompt(self, text: str) -> list[int]:
         ids = self.tokenizer.encode(text)

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from hanlin.errors import ConfigError, FormatError, InputError
-from hanlin.formats.gguf import GGUFFile
 from hanlin.kernels.packed import accelerate
 from hanlin.models import load as load_network
 from hanlin.models.directory import read_json
@@ -33,10 +32,7 @@ def load(ref: str | Path, *, dtype: str = "auto") -> Model:
         raise ConfigError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}.")
     path = resolve(ref)
     network = load_network(path, dtype="float32" if dtype == "auto" else dtype)
-    if path.is_dir():
-        tokenizer = Tokenizer.load(path)
-    else:
-        tokenizer = Tokenizer.from_gguf(GGUFFile.open(path).metadata)
+    tokenizer = Tokenizer.load(path)
     _check_vocabulary(network, tokenizer, path)
     name, head = str(ref), network.config.head
     if head == "language-model":

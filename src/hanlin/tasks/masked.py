@@ -108,6 +108,6 @@ class MaskedLanguageModel(Encoder):
             raise InputError(f"The tokenizer of {self.name} has no mask token. Use another model.")
         return self.tokenizer.mask_id
 
-    def _longest_text(self) -> int:
+    def _longest_text(self) -> int | None:
         config = self.network.config
-        return config.max_context if config.position not in ("relative", "none") else 1 << 30
+        return config.max_context if config.position not in ("relative", "none") else None
