@@ -7,7 +7,7 @@ import torch
 from scipy.stats import chisquare, kstest
 from tiny_generation import VOCABULARY, decoder_pair, letters
 
-from hanlin.errors import ConfigError
+from hanlin.errors import ConfigError, FormatError
 from hanlin.generation import Sampling, generate
 from hanlin.generation.controls import Progress, controls_of
 from hanlin.generation.sampling import draw, likeliest, uniform
@@ -46,12 +46,14 @@ SETTINGS = [
 def test_draws_follow_the_distribution_that_the_settings_define(settings: dict) -> None:
     scores = 1.5 * torch.randn(12, generator=torch.Generator().manual_seed(4))
     progress = Progress([1, 5, 5, 7], 2, 10)
-    shaped = controls_of(Sampling(**settings), ())(scores, progress)
+    controls = controls_of(Sampling(**settings), ())
+    left, ids = controls.shape(controls.judge(scores, progress))
+    ids = torch.arange(12) if ids is None else ids
     expected = reference(scores, progress, **settings)
     draws = 8_000
     counts = torch.zeros(12)
     for step in range(draws):
-        counts[draw(shaped, uniform(123, 0, step))] += 1
+        counts[ids[draw(left, uniform(123, 0, step))]] += 1
     assert counts[expected == 0].sum() == 0
     likely = expected > 0
     statistic = chisquare(counts[likely].double(), draws * expected[likely])
@@ -101,10 +103,24 @@ def test_the_ends_of_the_unit_interval_draw_the_first_and_last_possible_token() 
     assert draw(scores, 1 - 2**-53) == 3
 
 
-@pytest.mark.parametrize("choose", [likeliest, lambda scores: draw(scores, 0.5)])
+@pytest.mark.parametrize(
+    "choose", [lambda scores: likeliest(scores.unsqueeze(0)), lambda scores: draw(scores, 0.5)]
+)
 def test_no_token_left_is_an_error(choose) -> None:
     with pytest.raises(ConfigError, match="leave no token"):
         choose(torch.full((5,), -math.inf))
+    with pytest.raises(FormatError, match="not a number"):
+        choose(torch.tensor([0.0, math.nan]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_likeliest_is_the_first_of_the_highest(dtype: torch.dtype) -> None:
+    scores = torch.randn(50, 300, generator=torch.Generator().manual_seed(3)).to(dtype)
+    scores[7, 5] = scores[7, 200] = 9.0
+    best = likeliest(scores)
+    assert best[7] == 5
+    for row, token in zip(scores.double(), best.tolist(), strict=True):
+        assert row[token] == row.max()
 
 
 SAMPLED = Sampling(temperature=1.0, top_p=0.95, max_new_tokens=20, seed=77, logprobs=2)

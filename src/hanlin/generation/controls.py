@@ -41,24 +41,36 @@ class Controls:
     """What is done to a sequence's scores [V] before a token is chosen."""
 
     bans: tuple[Control, ...]
+    temperature: float
     filters: tuple[Filter, ...]
 
-    def __call__(self, scores_V: Tensor, progress: Progress) -> Tensor:
-        scores_V = self.judge(scores_V, progress)
-        for keep in self.filters:
-            scores_V = keep(scores_V)
-        return scores_V
-
     def judge(self, scores_V: Tensor, progress: Progress) -> Tensor:
-        """The bans and penalties alone, for beam search and greedy choice."""
+        """The scores after bans and penalties: all that beam search and greedy choice need."""
         for control in self.bans:
             scores_V = control(scores_V, progress)
         return scores_V
 
+    def shape(self, scores_V: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What to draw from: scores [C] of the tokens that are left, and their ids [C] (None: all).
+
+        Each filter sees only what those before it left: the first cuts a vocabulary to a handful.
+        """
+        if self.temperature != 1:
+            scores_V = processors.warm(scores_V, self.temperature)
+        scores_C, ids_C = scores_V, None
+        for keep in self.filters:
+            scores_C = keep(scores_C)
+            left = processors.positions(scores_C > processors.NEVER)
+            scores_C = scores_C[left]
+            ids_C = left if ids_C is None else ids_C[left]
+        return scores_C, ids_C
+
 
 def controls_of(sampling: Sampling, ends: Collection[int]) -> Controls:
     """The controls that `sampling` switches on; `ends` are the tokens that end a sequence."""
-    return Controls(tuple(_bans(sampling, sorted(ends))), tuple(_filters(sampling)))
+    return Controls(
+        tuple(_bans(sampling, sorted(ends))), sampling.temperature, tuple(_filters(sampling))
+    )
 
 
 def _bans(sampling: Sampling, ends: list[int]) -> list[Control]:
@@ -104,7 +116,6 @@ def _filters(sampling: Sampling) -> list[Filter]:
     if not sampling.draws:
         return []
     settings: list[tuple[float, float, Callable[..., Tensor]]] = [
-        (sampling.temperature, 1.0, processors.warm),
         (sampling.top_k, 0, processors.keep_top_k),
         (sampling.top_p, 1.0, processors.keep_top_p),
         (sampling.min_p, 0.0, processors.keep_min_p),

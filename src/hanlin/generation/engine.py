@@ -22,7 +22,7 @@ from hanlin.generation.prompts import (
 )
 from hanlin.generation.results import Generation, Piece, TokenLogprob
 from hanlin.generation.row import Row
-from hanlin.generation.sampling import fresh_seed
+from hanlin.generation.sampling import fresh_seed, likeliest
 from hanlin.generation.settings import Sampling
 from hanlin.generation.vocabulary import Vocabulary
 from hanlin.models.transformer import Transformer
@@ -84,7 +84,7 @@ class Batch:
         """Choose the next token of every sequence; those that end leave `rows`."""
         logits = self.logits if self._next is None else self.model.extend(self._next, self.cache)
         if self.plain:
-            ids = logits.argmax(-1, keepdim=True)
+            ids = likeliest(logits).unsqueeze(1)
             for row, token in zip(self.rows, ids[:, 0].tolist(), strict=True):
                 row.append(token)
         else:

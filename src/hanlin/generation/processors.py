@@ -8,12 +8,11 @@ frequency and presence penalties, which are OpenAI's (over generated tokens alon
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 NEVER = float("-inf")
-_HEAD = 1024
-"""Candidates that top_p looks at before it sorts the whole vocabulary."""
 
 
 def ban(scores: Tensor, ids: Sequence[int]) -> Tensor:
@@ -21,7 +20,7 @@ def ban(scores: Tensor, ids: Sequence[int]) -> Tensor:
     if not ids:
         return scores
     scores = scores.clone()
-    scores[..., list(ids)] = NEVER
+    scores[..., _index(ids, scores)] = NEVER
     return scores
 
 
@@ -34,14 +33,15 @@ def force(scores: Tensor, token: int) -> Tensor:
 
 def bias(scores: Tensor, ids: Sequence[int], values: Sequence[float]) -> Tensor:
     """Add `values` to the scores of `ids`."""
+    added = torch.from_numpy(np.array(values, dtype=np.float32)).to(scores.device, scores.dtype)
     scores = scores.clone()
-    scores[..., list(ids)] += torch.tensor(list(values), dtype=scores.dtype, device=scores.device)
+    scores[..., _index(ids, scores)] += added
     return scores
 
 
 def penalise_repetition(scores: Tensor, seen: Sequence[int], penalty: float) -> Tensor:
     """Divide positive and multiply negative scores of `seen` tokens (Keskar et al. 2019)."""
-    ids = torch.tensor(list(seen), dtype=torch.long, device=scores.device)
+    ids = _index(seen, scores)
     old = scores[..., ids]
     scores = scores.clone()
     scores[..., ids] = torch.where(old < 0, old * penalty, old / penalty)
@@ -90,32 +90,30 @@ def warm(scores: Tensor, temperature: float) -> Tensor:
 def keep_top_k(scores: Tensor, k: int) -> Tensor:
     """Keep the k highest scores, and those equal to the k-th."""
     least = torch.topk(scores, min(k, scores.shape[-1])).values[..., -1:]
-    return scores.masked_fill(scores < least, NEVER)
+    return _keep(scores, scores >= least)
 
 
 def keep_top_p(scores: Tensor, p: float) -> Tensor:
     """Keep the fewest likeliest tokens that hold probability p (Holtzman et al. 2020)."""
+    if scores.dim() > 1:
+        return torch.stack([keep_top_p(row, p) for row in scores])
     probabilities = scores.float().softmax(-1)
-    size = scores.shape[-1]
-    kept = min(_HEAD, size)
-    best, ids = torch.topk(probabilities, kept)
-    total = best.cumsum(-1)
-    if kept < size and bool((total[..., -1] < p).any()):
-        best, ids = torch.sort(probabilities, descending=True, stable=True)
-        total = best.cumsum(-1)
+    # V tokens of less than (1 - p) / V hold less than 1 - p together: none of them can be needed.
+    # Sorting the others alone takes a tenth of a millisecond instead of ten at V = 49152.
+    ids = positions(probabilities >= (1 - p) / len(scores))
+    best, order = torch.sort(probabilities[ids], descending=True, stable=True)
     # A token stays while those before it hold less than p; the first always does.
-    stays = total - best < p
-    stays[..., 0] = True
+    stays = best.cumsum(-1) - best < p
+    stays[0] = True
     mask = torch.zeros_like(scores, dtype=torch.bool)
-    mask.scatter_(-1, ids, stays)
-    return scores.masked_fill(~mask, NEVER)
+    mask[ids[order[stays]]] = True
+    return _keep(scores, mask)
 
 
 def keep_min_p(scores: Tensor, share: float) -> Tensor:
     """Keep tokens at least `share` times as likely as the likeliest (Nguyen et al. 2024)."""
     probabilities = scores.float().softmax(-1)
-    least = share * probabilities.amax(-1, keepdim=True)
-    return scores.masked_fill(probabilities < least, NEVER)
+    return _keep(scores, probabilities >= share * probabilities.amax(-1, keepdim=True))
 
 
 def keep_typical(scores: Tensor, mass: float) -> Tensor:
@@ -127,4 +125,19 @@ def keep_typical(scores: Tensor, mass: float) -> Tensor:
     ordered, index = torch.sort(distance, stable=True)
     total = probabilities.gather(-1, index).cumsum(-1)
     last = (total < mass).sum(-1, keepdim=True).clamp(max=scores.shape[-1] - 1)
-    return scores.masked_fill(distance > ordered.gather(-1, last), NEVER)
+    return _keep(scores, distance <= ordered.gather(-1, last))
+
+
+def positions(mask_V: Tensor) -> Tensor:
+    """Where a mask is true, in ascending order; numpy's way takes a tenth of torch's time."""
+    if mask_V.device.type == "cpu":
+        return torch.from_numpy(np.flatnonzero(mask_V.numpy()))
+    return mask_V.nonzero().flatten()
+
+
+def _keep(scores: Tensor, mask: Tensor) -> Tensor:
+    return torch.where(mask, scores, NEVER)
+
+
+def _index(ids: Sequence[int], scores: Tensor) -> Tensor:
+    return torch.from_numpy(np.array(ids, dtype=np.int64)).to(scores.device)

@@ -52,11 +52,13 @@ class Row:
 
     def choose(self, logits_V: Tensor) -> int:
         """Choose and append the next token, given the model's logits."""
-        scores = self.controls(logits_V.float(), self._progress)
+        scores = self.controls.judge(logits_V.float(), self._progress)
         if self.seed is None:
-            token = likeliest(scores)
+            token = int(likeliest(scores.unsqueeze(0)))
         else:
-            token = draw(scores, uniform(self.seed, self.index, len(self.tokens)))
+            scores, ids = self.controls.shape(scores)
+            place = draw(scores, uniform(self.seed, self.index, len(self.tokens)))
+            token = place if ids is None else int(ids[place])
         if self.logprobs is not None:
             assert self.sampling.logprobs is not None
             top, own = self.sampling.logprobs, logits_V.float().log_softmax(-1)

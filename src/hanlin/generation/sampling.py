@@ -12,7 +12,7 @@ import struct
 import torch
 from torch import Tensor
 
-from hanlin.errors import ConfigError
+from hanlin.errors import ConfigError, FormatError, HanlinError
 
 
 def fresh_seed() -> int:
@@ -27,27 +27,38 @@ def uniform(seed: int, index: int, step: int) -> float:
 
 
 def draw(scores_V: Tensor, u: float) -> int:
-    """The token at which the cumulative distribution of softmax(scores) passes u, in float64."""
+    """The place at which the cumulative distribution of softmax(scores) passes u, in float64.
+
+    Raises `HanlinError` where no score is above minus infinity, or one is not a number.
+    """
     weights = scores_V.double()
     weights = (weights - weights.max()).exp_()
     cumulative = weights.cumsum(-1)
     total = cumulative[-1].item()
-    if not total > 0:  # NaN too
-        raise _nothing_left()
+    if not total > 0:
+        raise _no_choice(scores_V)
     # Rounding may carry u * total up to total, past the last token that has a probability.
     target = min(u * total, math.nextafter(total, 0.0))
     return int(torch.searchsorted(cumulative, target, right=True))
 
 
-def likeliest(scores_V: Tensor) -> int:
-    """The token with the highest score."""
-    best, token = scores_V.max(-1)
-    if best.item() == float("-inf"):
-        raise _nothing_left()
-    return int(token)
+def likeliest(scores_RV: Tensor) -> Tensor:
+    """The first token with the highest score in each row [R]; raises as `draw` does."""
+    if scores_RV.device.type == "cpu":
+        # 0.03 ms at V = 49152, where torch's argmax takes 0.3 (bfloat16) or 0.16 (float32).
+        best = torch.from_numpy(scores_RV.float().numpy().argmax(-1))
+    else:
+        best = scores_RV.argmax(-1)
+    if not bool((scores_RV.gather(-1, best.unsqueeze(-1)) > float("-inf")).all()):
+        raise _no_choice(scores_RV)
+    return best
 
 
-def _nothing_left() -> ConfigError:
+def _no_choice(scores: Tensor) -> HanlinError:
+    if bool(scores.isnan().any()):
+        return FormatError(
+            "The model's output is not a number (NaN). Check its weights, or load it in float32."
+        )
     return ConfigError(
         "The settings leave no token to choose from. Loosen banned, logit_bias or no_repeat_ngram."
     )
