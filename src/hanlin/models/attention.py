@@ -153,4 +153,5 @@ class Attention(nn.Module):
 
     def _finish(self, y_BHTC: Tensor) -> Tensor:
         B, _, T, _ = y_BHTC.shape
-        return self.out(y_BHTC.transpose(1, 2).reshape(B, T, self.heads * self.channels))
+        y = y_BHTC.transpose(1, 2).reshape(B, T, self.heads * self.channels)
+        return self.out(y)  # type: ignore[no-any-return]

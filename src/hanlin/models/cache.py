@@ -1,4 +1,4 @@
-"""What a decoder remembers of the tokens it has read: keys and values, one slot of rows per sequence.
+"""What a decoder remembers of the tokens it has read: keys and values, one row per sequence.
 
 Every row starts at column 0 and has a length of its own, so a row holds exactly what it would hold
 alone: what else is in the batch changes nothing. Keys are stored after rotation.
@@ -36,7 +36,7 @@ class Cache:
             channels = config.decoder_channels
         self.lengths = [0] * rows
         self._shape = (heads, channels)
-        self._new = {"dtype": dtype, "device": device}
+        self._dtype, self._device = dtype, device
         self.keys = [self._blank(rows, capacity) for _ in range(layers)]
         self.values = [self._blank(rows, capacity) for _ in range(layers)]
         self.sources: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(rows)]
@@ -44,7 +44,7 @@ class Cache:
 
     def _blank(self, rows: int, capacity: int) -> Tensor:
         heads, channels = self._shape
-        return torch.empty(rows, heads, capacity, channels, **self._new)  # type: ignore[arg-type]
+        return torch.empty(rows, heads, capacity, channels, dtype=self._dtype, device=self._device)
 
     @property
     def rows(self) -> int:

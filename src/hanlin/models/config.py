@@ -1,11 +1,12 @@
 """One description for every Transformer: decoder, encoder, encoder-decoder.
 
-A family (`models/families/`) translates a Hugging Face ``config.json`` into a `ModelConfig` and back;
-the network (`models/transformer.py`) reads nothing else. What a family does not use keeps its default.
+A family (`models/families/`) translates a Hugging Face ``config.json`` into a `ModelConfig` and
+back; the network (`models/transformer.py`) reads nothing else. What a family does not use keeps its
+default.
 
 Shape letters used throughout `models`: ``B`` sequences, ``T`` tokens, ``S`` tokens attended to,
-``D`` hidden size, ``H`` query heads, ``K`` key/value heads, ``C`` channels of a head, ``F`` width of
-the feed-forward, ``V`` vocabulary, ``L`` layers.
+``D`` hidden size, ``H`` query heads, ``K`` key/value heads, ``C`` channels of a head, ``F`` width
+of the feed-forward, ``V`` vocabulary, ``L`` layers.
 """
 
 import math
@@ -54,7 +55,8 @@ class Rope:
     theta: float = 10000.0
     """Base of the geometric series of wavelengths."""
     kind: Literal["default", "linear", "llama3", "yarn"] = "default"
-    """How frequencies are rescaled: position interpolation, Llama 3's bands, or YaRN (Peng et al. 2023)."""
+    """How frequencies are rescaled: position interpolation, Llama 3's bands, or YaRN (Peng et al.
+    2023)."""
     factor: float = 1.0
     """Ratio of the extended context to the trained one."""
     original_context: int | None = None
@@ -86,14 +88,14 @@ class Rope:
             raise ConfigError(f"rope.kind {self.kind!r} needs original_context. Set it.")
         if self.theta <= 0 or self.factor <= 0 or not 0 < self.fraction <= 1:
             raise ConfigError(
-                f"rope has theta {self.theta}, factor {self.factor}, fraction {self.fraction}; theta "
-                "and factor must be above zero and fraction at most 1."
+                f"rope has theta {self.theta}, factor {self.factor}, fraction {self.fraction}; "
+                "theta and factor must be above zero and fraction at most 1."
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """A Transformer of any shape. Validated on construction; raises `ConfigError` naming the field."""
+    """A Transformer of any shape. Validated when made; raises `ConfigError` naming the field."""
 
     family: str
     """Which table of weight names and config keys a directory of this model is written with."""
@@ -144,7 +146,8 @@ class ModelConfig:
     qk_norm: bool = False
     """RMSNorm over each head's query and key, before rotation (Qwen3, Gemma 3)."""
     sliding_window: int | None = None
-    """Sliding layers: a query sees this many tokens back, itself included; encoders see window // 2 each way."""
+    """Sliding layers: a query sees this many tokens back, itself included; in an encoder half as
+    many each way."""
     layer_kinds: tuple[LayerKind, ...] | None = None
     """One per layer; all "full" when None."""
 
@@ -152,7 +155,8 @@ class ModelConfig:
     norm: Literal["layernorm", "rmsnorm"] = "rmsnorm"
     norm_eps: float = 1e-5
     norm_place: NormPlace = "before"
-    """before each sublayer, after the residual sum (BERT), or before and after the sublayer (Gemma 2)."""
+    """before each sublayer, after the residual sum (BERT), or before and after the sublayer (Gemma
+    2)."""
     norm_bias: bool = False
     norm_plus_one: bool = False
     """Gemma: the stored weight is the offset from one."""
@@ -184,7 +188,8 @@ class ModelConfig:
     logit_softcap: float | None = None
     """Gemma 2: logits become cap * tanh(logits / cap)."""
     head_transform: bool = False
-    """masked-lm: dense, activation, norm before the output projection (BERT, RoBERTa, ModernBERT)."""
+    """masked-lm: dense, activation, norm before the output projection (BERT, RoBERTa,
+    ModernBERT); in ModernBERT before the labels of a tag or extract head too."""
     head_transform_bias: bool = True
     head_activation: Activation | Literal["tanh"] = "gelu"
     pooler: bool = False
@@ -192,8 +197,8 @@ class ModelConfig:
     pooling: Literal["first", "mean", "last", "eos"] = "first"
     """classify: which hidden state stands for the sequence."""
     classifier: Literal["pooler", "dense", "transform", "linear"] = "linear"
-    """classify: what comes between pooling and the label logits: the pooler; dense + activation; dense +
-    activation + norm; or nothing."""
+    """classify: what comes between pooling and the label logits: the pooler; dense + activation;
+    dense + activation + norm; or nothing."""
     classifier_bias: bool = True
     labels: tuple[str, ...] = ()
     """Names of the classes; their number is the width of a classify or tag head."""
@@ -221,8 +226,8 @@ class ModelConfig:
         if self.head_dim is None:
             if self.hidden_size % self.num_heads:
                 raise ConfigError(
-                    f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}. "
-                    "Choose a divisor, or set head_dim."
+                    f"hidden_size {self.hidden_size} is not a multiple of num_heads "
+                    f"{self.num_heads}. Choose a divisor, or set head_dim."
                 )
             object.__setattr__(self, "head_dim", self.hidden_size // self.num_heads)
         if self.num_kv_heads is None:
@@ -258,7 +263,8 @@ class ModelConfig:
         if self.layer_kinds is not None:
             if len(self.layer_kinds) != self.num_layers:
                 raise ConfigError(
-                    f"layer_kinds names {len(self.layer_kinds)} layers, num_layers is {self.num_layers}."
+                    f"layer_kinds names {len(self.layer_kinds)} layers, num_layers is "
+                    f"{self.num_layers}. Make them the same."
                 )
             if "sliding" in self.layer_kinds and not self.sliding_window:
                 raise ConfigError("layer_kinds has sliding layers but sliding_window is not set.")
@@ -297,7 +303,8 @@ class ModelConfig:
     @property
     def kinds(self) -> tuple[LayerKind, ...]:
         """The kind of every layer, resolved."""
-        return self.layer_kinds or ("full",) * self.num_layers
+        full: LayerKind = "full"
+        return self.layer_kinds or (full,) * self.num_layers
 
     def with_changes(self, **changes: Any) -> Self:
         """A copy with some fields replaced; an unknown field is an error that names the nearest."""

@@ -1,8 +1,9 @@
 """A model directory, as Hugging Face's readers expect it, in and out.
 
-config.json, model.safetensors (or shards with model.safetensors.index.json), generation_config.json,
-the tokenizer's files, and hanlin.json with the provenance. Weights are mapped, not read, until used;
-a directory is written beside its place and renamed into it, so it is there whole or not at all.
+config.json, model.safetensors (or shards with model.safetensors.index.json),
+generation_config.json, the tokenizer's files, and hanlin.json with the provenance. Weights are
+mapped, not read, until used; a directory is written beside its place and renamed into it, so it is
+there whole or not at all.
 """
 
 import json
@@ -50,7 +51,8 @@ class Shards:
                 raise FormatError(
                     f"{path} is not a whole safetensors file ({error}). Fetch or write it again."
                 ) from error
-            for name in shard.keys():  # noqa: SIM118 (not a mapping)
+            names: list[str] = shard.keys()  # type: ignore[no-untyped-call]
+            for name in names:
                 self._where[name] = shard
 
     @staticmethod
@@ -83,6 +85,11 @@ class Shards:
     def tensor(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
         """One tensor, converted to `dtype` unless None."""
         tensor: Tensor = self._where[name].get_tensor(name)
+        if not tensor.is_floating_point():
+            raise FormatError(
+                f"{name} holds {tensor.dtype}, not real numbers: the weights are packed in a way "
+                "hanlin does not read. Use the unquantised model, or a .gguf file."
+            )
         return tensor if dtype is None else tensor.to(dtype)
 
 
@@ -114,7 +121,7 @@ def read_config(directory: Path) -> ModelConfig:
 def build(
     config: ModelConfig, tensors: Tensors, *, dtype: torch.dtype | None = None
 ) -> Transformer:
-    """A Transformer with these weights, in `dtype` (None: as stored); nothing is initialised twice."""
+    """A Transformer with these weights, in `dtype` (None: as stored); nothing is initialised."""
     family = family_of(config.family)
     config = family.fit(config, tensors)
     table = family.weights(config)
@@ -157,7 +164,7 @@ def build(
 
 
 def load_directory(directory: Path, *, dtype: torch.dtype | None = None) -> Transformer:
-    """The model of a directory; raises FormatError or NotFoundError saying what is wrong with it."""
+    """The model of a directory; raises FormatError or NotFoundError saying what is wrong."""
     return build(read_config(directory), Shards(directory), dtype=dtype)
 
 
@@ -172,7 +179,8 @@ def save_directory(
 ) -> Path:
     """Write a directory that transformers reads; replaces a model directory that is there.
 
-    Raises HanlinError if something else is in the way or the disk is full; then nothing has changed.
+    Raises HanlinError if something else is in the way or the disk is full, ConfigError if the
+    family cannot say all of the model's config; then nothing has changed.
     """
     target = Path(directory)
     if target.exists() and not _is_replaceable(target):
@@ -253,7 +261,7 @@ def _write_shards(tensors: dict[str, Tensor], draft: Path, shard_bytes: int) -> 
         save_file(shards[0], draft / "model.safetensors", metadata)
         _sync(draft / "model.safetensors")
         return
-    where = {}
+    where: dict[str, str] = {}
     for number, shard in enumerate(shards, 1):
         name = f"model-{number:05}-of-{len(shards):05}.safetensors"
         save_file(shard, draft / name, metadata)

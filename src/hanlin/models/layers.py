@@ -71,5 +71,5 @@ class FeedForward(nn.Module):
         h = self.up(x)
         if self.gated:
             gate, up = h.chunk(2, -1)
-            return self.down(self.activation(gate) * up)
-        return self.down(self.activation(h))
+            return self.down(self.activation(gate) * up)  # type: ignore[no-any-return]
+        return self.down(self.activation(h))  # type: ignore[no-any-return]

@@ -1,8 +1,8 @@
 """Where a token stands: rotary tables and their scalings, sinusoids, T5's buckets.
 
-Rotary: Su et al. 2021 (RoFormer), halves rotated as in Llama. Linear: Chen et al. 2023. YaRN: Peng et
-al. 2023. llama3: the frequency bands of Llama 3.1. Sinusoids: Vaswani et al. 2017, sines in the first
-half of the channels and cosines in the second, as tensor2tensor and Marian lay them out.
+Rotary: Su et al. 2021 (RoFormer), halves rotated as in Llama. Linear: Chen et al. 2023. YaRN: Peng
+et al. 2023. llama3: the frequency bands of Llama 3.1. Sinusoids: Vaswani et al. 2017, sines in the
+first half of the channels and cosines in the second, as tensor2tensor and Marian lay them out.
 Relative buckets: Raffel et al. 2020.
 """
 
@@ -90,7 +90,7 @@ class RotaryTable:
     def at(
         self, positions: Tensor | slice, *, device: torch.device, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor]:
-        """Cosine and sine for `positions`: a slice gives [T, C], a tensor [B, T] gives [B, 1, T, C]."""
+        """Cosine and sine for `positions`: [T, C] for a slice, [B, 1, T, C] for a tensor [B, T]."""
         last = positions.stop if isinstance(positions, slice) else int(positions.max()) + 1
         held = 0 if self._cos is None else self._cos.shape[0]
         if (

@@ -26,18 +26,19 @@ Rotations = dict[bool, tuple[Tensor, Tensor] | None]
 
 @dataclass
 class Output:
-    """What a pass gives: the last hidden states, and the head's logits unless the head is "none"."""
+    """What a pass gives: the last hidden states and, unless the head is "none", its logits."""
 
     hidden: Tensor
     """[B, T, D], after the final norm."""
     logits: Tensor | None = None
-    """[B, T, V] (language models), [B, labels] (classify), [B, T, labels] (tag), [B, T, 2] (extract)."""
+    """[B, T, V] (language models), [B, labels] (classify), [B, T, labels] (tag), [B, T, 2]
+    (extract)."""
     pooled: Tensor | None = None
     """[B, D], where the model has a pooler."""
 
 
 class Block(nn.Module):
-    """Attention, perhaps attention over an encoder, feed-forward; each added to the residual stream."""
+    """Attention, perhaps attention over an encoder, feed-forward; each added to the stream."""
 
     def __init__(self, config: ModelConfig, layer: int, *, decoder: bool) -> None:
         super().__init__()
@@ -91,7 +92,7 @@ class Block(nn.Module):
         if self.training and self.dropout:
             h = F.dropout(h, self.dropout)
         x = x + h
-        return norm(x) if self.after else x  # type: ignore[no-any-return]
+        return norm(x) if self.after else x
 
 
 class Stack(nn.Module):
@@ -157,7 +158,7 @@ class Stack(nn.Module):
             offset = self.config.position_offset
             if isinstance(where, slice):
                 return self.positions.weight[where.start + offset : where.stop + offset]
-            return self.positions(where + offset)
+            return self.positions(where + offset)  # type: ignore[no-any-return]
         if self.config.position == "sinusoidal":
             last = where.stop if isinstance(where, slice) else int(where.max()) + 1
             if self._sinusoids is None or self._sinusoids.shape[0] < last:
@@ -227,8 +228,8 @@ class Transformer(nn.Module):
     ) -> Output:
         """Read whole sequences.
 
-        ids: [B, T]. attention_mask: [B, T], 1 or True at real tokens (None: all are); padding may be on
-        either side, positions count real tokens. decoder_ids: [B, T'], encoder-decoders only.
+        ids: [B, T]. attention_mask: [B, T], 1 or True at real tokens (None: all are); padding may
+        be on either side, positions count real tokens. decoder_ids: [B, T'], encoder-decoders only.
         """
         if self.encoder is None:
             if decoder_ids is not None:
@@ -255,7 +256,7 @@ class Transformer(nn.Module):
         return self._output(hidden, ids, attention_mask)
 
     def shift(self, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Targets [B, T] to decoder inputs: the decoder's start token first, the last token dropped.
+        """Targets [B, T] to decoder inputs: the start token first, the last token dropped.
 
         With attention_mask [B, T] the start stands at the first real token of each row.
         """

@@ -1,7 +1,7 @@
 """From a directory's tensors to a model's and back, by a table of names.
 
-Every family has one table: our parameter -> where its rows lie in Hugging Face's layout. Joining and
-splitting copies bits; nothing is computed, so a round trip is exact.
+Every family has one table: our parameter -> where its rows lie in Hugging Face's layout. Joining
+and splitting copies bits; nothing is computed, so a round trip is exact.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -65,9 +65,12 @@ class Respelled:
         """Every tensor there is, by the table's name where it has one."""
         return list(self._stored)
 
-    def tensor(self, name: str, /, **convert: torch.dtype) -> Tensor:
+    def tensor(self, name: str, /, dtype: torch.dtype | None = None) -> Tensor:
         """One tensor, as the file's own reader gives it."""
-        return self._tensors.tensor(self._stored[name], **convert)
+        stored = self._stored[name]
+        if dtype is None:
+            return self._tensors.tensor(stored)
+        return self._tensors.tensor(stored, dtype=dtype)
 
 
 def linear(
@@ -113,11 +116,6 @@ def gather(
 def _check_parts(source: Source, parts: list[Tensor]) -> None:
     """Refuse what cannot be joined or transposed; `build` compares the whole's shape."""
     for name, part, size in zip_longest(source.names, parts, source.sizes):
-        if not part.is_floating_point():
-            raise FormatError(
-                f"{name} holds {part.dtype}, not real numbers: the weights are packed in a way "
-                "hanlin does not read. Use the unquantised model, or a .gguf file."
-            )
         alike = len(parts) == 1 or (part.dim() > 0 and part.shape[1:] == parts[0].shape[1:])
         if (
             not alike
@@ -142,7 +140,7 @@ def scatter(table: Mapping[str, Source], state: Mapping[str, Tensor]) -> dict[st
         if len(source.names) == 1:
             out[source.names[0]] = tensor.contiguous()
             continue
-        for name, part in zip(source.names, tensor.split(list(source.sizes)), strict=True):
+        for name, part in zip(source.names, torch.split(tensor, list(source.sizes)), strict=True):
             out[name] = part.contiguous()
     return out
 

@@ -1,7 +1,7 @@
-"""The families: how each kind of Hugging Face directory describes a Transformer, and names its weights.
+"""The families: how each kind of Hugging Face directory describes a model and names its weights.
 
-A family is a small file with a `FAMILY`. To add one: write the file, add it to `_MODULES`, and add its
-random configurations to tests/models/test_families_*.py.
+A family is a small file with a `FAMILY`. To add one: write the file, add it to `_MODULES`, and add
+its random configurations to tests/models/test_families_*.py.
 """
 
 import importlib
@@ -80,7 +80,7 @@ def family_of(model_type: str) -> Family:
 
 
 def describe(config: ModelConfig) -> dict[str, Any]:
-    """The config.json of `config`; raises ConfigError naming fields that the family has no key for."""
+    """The config.json of `config`; raises ConfigError naming what the family has no key for."""
     family = family_of(config.family)
     raw = family.write(config)
     back = family.read(raw)

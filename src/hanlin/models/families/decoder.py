@@ -13,7 +13,7 @@ Classes = Mapping[HeadKind, str]
 
 
 def classes_of(stem: str, **changes: str) -> dict[HeadKind, str]:
-    """The usual names of a decoder's classes, e.g. LlamaForCausalLM; `changes` where they differ."""
+    """The usual names of a decoder's classes (LlamaForCausalLM); `changes` where they differ."""
     usual: dict[HeadKind, str] = {
         "language-model": f"{stem}ForCausalLM",
         "none": f"{stem}Model",

@@ -1,4 +1,4 @@
-"""Gemma (Mesnard et al. 2024), Gemma 2 (Riviere et al. 2024) and the text side of Gemma 3 (2025)."""
+"""Gemma (Mesnard et al. 2024), Gemma 2 (Riviere et al. 2024), the text side of Gemma 3 (2025)."""
 
 from typing import Any
 

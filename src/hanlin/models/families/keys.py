@@ -1,7 +1,7 @@
 """Reading a Hugging Face config.json so that no key is overlooked.
 
-A family takes the keys it understands; what is left over must be bookkeeping (`BOOKKEEPING`) or stand
-at a value that changes nothing. Anything else is an error that names the key.
+A family takes the keys it understands; what is left over must be bookkeeping (`BOOKKEEPING`) or
+stand at a value that changes nothing. Anything else is an error that names the key.
 """
 
 from collections.abc import Mapping
@@ -138,7 +138,7 @@ class Keys:
         )
 
     def neutral(self, name: str, *values: Any) -> None:
-        """A key we do not implement: fine at these values (or null, or absent), refused otherwise."""
+        """A key we do not implement: fine at these values, null or absent, refused otherwise."""
         value = self.take(name, None)
         if value is not None and value not in values:
             raise FormatError(

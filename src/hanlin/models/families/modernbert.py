@@ -27,8 +27,8 @@ _POOLINGS = {"cls": "first", "mean": "mean"}
 
 # Of training, of speed, or of keys that later ones replaced.
 _SKIPPED = """initializer_cutoff_factor embedding_dropout classifier_dropout
-    deterministic_flash_attn sparse_prediction sparse_pred_ignore_index reference_compile repad_logits_with_grad
-    layer_norm_eps""".split()
+    deterministic_flash_attn sparse_prediction sparse_pred_ignore_index reference_compile
+    repad_logits_with_grad layer_norm_eps""".split()
 
 
 def _read(raw: dict[str, Any]) -> ModelConfig:

@@ -34,8 +34,8 @@ def read_rope(
 ) -> Rope:
     """Rotary settings; `theta` and `theta_key` are the family's default and its older key.
 
-    kind: "full_attention" or "sliding_attention" where a config has one set for each. scaled: whether
-    the older rope_scaling applies to these layers.
+    kind: "full_attention" or "sliding_attention" where a config has one set for each. scaled:
+    whether the older rope_scaling applies to these layers.
     """
     nested = _mapping(keys, "rope_parameters")
     if kind is not None and isinstance(nested.get(kind), dict):
@@ -50,16 +50,17 @@ def read_rope(
         "partial_rotary_factor", 1.0
     )
     types = [scaling.pop("rope_type", None), scaling.pop("type", None)]
-    name = next((t for t in types if t is not None), "default")
+    name: Any = next((t for t in types if t is not None), "default")
     if name not in _KINDS:
         raise FormatError(
-            f"config.json asks for {name!r} rotary scaling; hanlin computes {', '.join(_KINDS)}."
+            f"config.json asks for {name!r} rotary scaling, which hanlin does not compute. "
+            f"It computes {', '.join(_KINDS)}."
         )
     unknown = set(scaling) - set(_FIELDS)
     if unknown:
         raise FormatError(
-            f"config.json's rotary scaling has {', '.join(sorted(map(repr, unknown)))}, which hanlin "
-            "does not know. Remove it only if it changes nothing."
+            f"config.json's rotary scaling has {', '.join(sorted(map(repr, unknown)))}, which "
+            "hanlin does not know. Remove it only if it changes nothing."
         )
     numbers = {**scaling, "rope_theta": base, "partial_rotary_factor": fraction}
     for key, value in numbers.items():
