@@ -1,0 +1,111 @@
+"""What `make demo` shows: the commands a newcomer would type, run for real, one after the other.
+
+Nothing here is canned: each step prints a command and runs it as you would. It ends with the next
+commands to try. Takes about a minute beside the downloads (178 MB, once).
+"""
+
+import json
+import math
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+HANLIN = Path(sys.executable).with_name("hanlin")
+SENTENCES = [
+    "How do I get my money back?",
+    "The parcel arrived broken.",
+    "Which train goes to Berlin?",
+    "I was charged twice for one order.",
+    "Your support team was wonderful!",
+]
+QUESTION = "Can I have a refund?"
+UNSEEN = (
+    "语言模型读一句话，先把文本切成词元，再预测下一个词元。训练好的模型可以写作、对话、翻译，"
+    "也可以给文档分类。分词器越适合中文，同样的上下文就能读得越多，生成也越快。\n"
+)
+
+
+def heading(english: str, chinese: str) -> None:
+    print(f"\n\033[1m{english}  {chinese}\033[0m" if sys.stdout.isatty() else f"\n{english}  {chinese}")
+
+
+def run(*words: str, text: str | None = None, show: bool = True) -> str:
+    """Print a command, run it, show what it prints; a failure ends the demo with its own message."""
+    shown = " ".join(shlex.quote(word) for word in words)
+    print(f"$ hanlin {shown}" if text is None else f"$ hanlin {shown} < (…)", flush=True)
+    command = [str(HANLIN), *words]
+    if show and text is None:
+        done = subprocess.run(command)
+        out = ""
+    else:
+        done = subprocess.run(command, input=text, stdout=subprocess.PIPE, text=True)
+        out = done.stdout
+        if show:
+            print(out, end="", flush=True)
+    if done.returncode:
+        sys.exit(done.returncode)
+    return out
+
+
+def conversation() -> None:
+    heading("A conversation with a real model.", "和一个真实的模型对话。")
+    for message in (
+        "Why is the sky blue? Answer in two sentences.",
+        "Write a polite one-sentence reply to a customer whose parcel is late.",
+    ):
+        run("chat", "smollm2-135m", "--message", message, "--temperature", "0",
+            "--max-new-tokens", "80")  # fmt: skip
+        print()
+
+
+def nearest_sentence() -> None:
+    heading("English: which of these sentences is nearest in meaning?", "英文：哪一句意思最接近？")
+    out = run("predict", "minilm", "-", text="\n".join([QUESTION, *SENTENCES]), show=False)
+    vectors = [json.loads(line)["embedding"] for line in out.splitlines()]
+
+    def cosine(a: list[float], b: list[float]) -> float:
+        return math.sumprod(a, b) / math.sqrt(math.sumprod(a, a) * math.sumprod(b, b))
+
+    ranked = sorted(
+        zip((cosine(vectors[0], v) for v in vectors[1:]), SENTENCES, strict=True), reverse=True
+    )
+    print(f"  {QUESTION}")
+    for score, sentence in ranked:
+        print(f"  {score:6.2f}  {sentence}")
+
+
+def chinese_tokenizer() -> None:
+    heading("中文：用本项目的中文文档训练一个分词器。", "Chinese: learn a tokenizer from our pages.")
+    pages = [ROOT / "README.zh-CN.md", ROOT / "docs" / "architecture.zh.md"]
+    with tempfile.TemporaryDirectory() as folder:
+        own, sample = f"{folder}/tokenizer", Path(folder) / "sample.txt"
+        sample.write_text(UNSEEN, encoding="utf-8")
+        run("tokenizer", "train", *(str(page) for page in pages), "--vocab-size", "1500", "-o", own)
+        print("未见过的一段话，每个词元的字节数  bytes a token on a passage it has not seen:")
+        for tokenizer in ("smollm2-135m", own):
+            out = run("tokenizer", "measure", tokenizer, str(sample), "--json", show=False)
+            print(f"  {json.loads(out)['bytes_per_token']:.2f}")
+
+
+def main() -> None:
+    start = time.perf_counter()
+    heading("Real weights, hash-checked.", "真实的权重，逐一校验。")
+    run("pull", "smollm2-135m")
+    run("pull", "minilm")
+    conversation()
+    nearest_sentence()
+    chinese_tokenizer()
+    heading("How fast is it here?", "在这台机器上有多快？")
+    run("bench", "decode")
+    minutes, seconds = divmod(round(time.perf_counter() - start), 60)
+    heading(f"That took {minutes} min {seconds} s. Next:", f"用时 {minutes} 分 {seconds} 秒。接下来：")
+    print("  .venv/bin/hanlin chat smollm2-135m       talk with it yourself  自己和它聊聊")
+    print("  .venv/bin/hanlin --help                  all that it does       全部功能")
+
+
+if __name__ == "__main__":
+    main()
