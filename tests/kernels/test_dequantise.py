@@ -59,30 +59,19 @@ def test_every_type_equals_the_reference_bit_for_bit(kind: GGMLType, rows: int) 
 
 
 @pytest.mark.parametrize("kind", SUPPORTED, ids=lambda kind: kind.name)
-@pytest.mark.parametrize("threads", [1, 3])
-def test_chunks_threads_and_dtypes_do_not_change_the_numbers(
-    kind: GGMLType, threads: int, monkeypatch: pytest.MonkeyPatch
+def test_pieces_and_dtypes_do_not_change_the_numbers(
+    kind: GGMLType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shape = (13, 256)
     raw = random_blocks(kind, 13 * 256 // BLOCKS[kind][0], seed=3)
     whole = dequantise(raw, kind, shape)
-    monkeypatch.setattr(module, "_CHUNK", 5 * 256)
-    monkeypatch.setattr(module, "_SMALL_CHUNK", 2 * 256)
-    monkeypatch.setattr(module, "_PARALLEL_FROM", 1)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(module, "_SPAN", 5 * 256)
+    monkeypatch.setattr(module, "_PIECE", 2 * 256)
     out = torch.empty(shape)
     assert dequantise(raw, kind, shape, out=out) is out
     assert torch.equal(out.view(torch.int32), whole.view(torch.int32))
     narrow = dequantise(raw, kind, shape, dtype=torch.bfloat16)
     assert torch.equal(narrow.view(torch.int16), whole.to(torch.bfloat16).view(torch.int16))
-
-
-def test_fewer_blocks_than_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PARALLEL_FROM", 1)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    raw = random_blocks(GGMLType.Q4_0, 2, seed=1)
-    ours = dequantise(raw, GGMLType.Q4_0, (1, 64))
-    np.testing.assert_array_equal(ours.numpy(), expected(raw, GGMLType.Q4_0, (1, 64)))
 
 
 def test_stored_dtype_comes_back_as_a_view() -> None:

@@ -4,16 +4,16 @@ Every quantised type stores a row as blocks of 32 or 256 weights: small integers
 half-precision scales (the K-quants: scales of scales). The arithmetic is that of ggml's reference
 (``ggml-quants.c``): each product and sum is rounded to float32, so results are equal bit for bit.
 
-Work goes in chunks, so that what one step writes the next finds in the cache. With several threads
-each takes a span of small chunks: PyTorch runs an operation of up to 32768 elements on the calling
-thread alone. Left to split large operations itself it meets at a barrier after every one, which on
-two cores shared with other work took ten times as long (measured: 5 to 24 s instead of 0.5 to 2).
+A type is two functions: the integers of its blocks, and the scales and offsets of its groups; a
+weight is integer * scale + offset. The integers go in small pieces, so that what one step writes
+the next finds in the cache, and so that PyTorch keeps each on the calling thread: split over
+threads, these short operations spend their time at barriers, and on cores shared with other work a
+load of 135 M weights took 5 to 24 s instead of 1 to 2.
 
 Formats: ggml's ``ggml-common.h`` and the GGUF specification. Legend: ``n`` blocks in a chunk.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from math import prod
 
 import numpy as np
@@ -23,14 +23,11 @@ from torch import Tensor
 from hanlin.errors import FormatError
 from hanlin.formats.gguf import BLOCKS, GGMLType
 
-_CHUNK = 1 << 19
-"""Weights per step on one thread: 2 MB of float32, about a second-level cache."""
+_PIECE = 1 << 15
+"""Weights per step: the most that PyTorch does not split over threads (its grain size)."""
 
-_SMALL_CHUNK = 1 << 15
-"""Weights per step on several threads: the most that PyTorch does not split (its grain size)."""
-
-_PARALLEL_FROM = 1 << 18
-"""Weights from which starting threads (0.1 ms) is worth it."""
+_SPAN = 1 << 19
+"""Weights whose scales are made at once: 32768 of them where a group is 16 weights."""
 
 _PLAIN = {
     GGMLType.F32: torch.float32,
@@ -75,33 +72,44 @@ def dequantise(
         return values.to(dtype) if out is None else out.copy_(values)
     if out is None:
         out = torch.empty(shape, dtype=dtype)
+    integers, scales = _TYPES[type]
     blocks, flat = stored.view(-1, block_bytes), out.view(-1, weights)
-    threads = torch.get_num_threads() if count >= _PARALLEL_FROM else 1
-    if threads == 1:
-        _run(type, blocks, flat, _CHUNK if torch.get_num_threads() == 1 else _SMALL_CHUNK)
-        return out
-    spans = zip(blocks.tensor_split(threads), flat.tensor_split(threads), strict=True)
-    with ThreadPoolExecutor(threads) as pool:
-        for work in [pool.submit(_run, type, *span, _SMALL_CHUNK) for span in spans]:
-            work.result()
+    span, piece = max(_SPAN // weights, 1), max(_PIECE // weights, 1)
+    for start in range(0, len(blocks), span):
+        packed, target = blocks[start : start + span], flat[start : start + span]
+        scale, offset = scales(packed)
+        groups = scale.shape[1]
+        for first in range(0, len(packed), piece):
+            part = slice(first, first + piece)
+            place = target[part]
+            q = integers(packed[part]).view(-1, groups, weights // groups)
+            direct = place.dtype == torch.float32
+            numbers = place.view(q.shape) if direct else torch.empty(q.shape)
+            torch.mul(q, scale[part], out=numbers)
+            if offset is not None:
+                numbers.add_(offset[part])
+            if not direct:
+                place.copy_(numbers.view(place.shape))
     return out
 
 
-def _run(type: GGMLType, blocks: Tensor, out: Tensor, chunk: int) -> None:
-    """Unpack blocks [n, bytes of a block] into `out` [n, weights of a block], by chunks."""
-    unpack, step = _UNPACK[type], max(chunk // out.shape[1], 1)
-    for packed, target in zip(blocks.split(step), out.split(step), strict=True):
-        if out.dtype == torch.float32:
-            unpack(packed, target)
-        else:
-            numbers = torch.empty(target.shape)
-            unpack(packed, numbers)
-            target.copy_(numbers)
+Scales = tuple[Tensor, Tensor | None]
+"""Of each group: what its integers are multiplied by, and what is then added: [n, groups, 1]."""
 
 
 def _half(blocks: Tensor, at: int) -> Tensor:
     """The half-precision number at byte `at` (even) of each block, as float32 [n, 1]."""
     return blocks.view(torch.float16)[:, at // 2, None].float()
+
+
+def _one_scale(at: int, offset_at: int | None = None) -> Callable[[Tensor], Scales]:
+    """The block is one group, with its numbers at these bytes."""
+
+    def scales(blocks: Tensor) -> Scales:
+        offset = None if offset_at is None else _half(blocks, offset_at)[:, :, None]
+        return _half(blocks, at)[:, :, None], offset
+
+    return scales
 
 
 def _fields(packed: Tensor, bits: int) -> Tensor:
@@ -110,6 +118,9 @@ def _fields(packed: Tensor, bits: int) -> Tensor:
     split = packed.new_empty(*packed.shape[:-1], parts, packed.shape[-1])
     for part in range(parts):
         field = split[..., part, :]
+        if part == 0:
+            torch.bitwise_and(packed, (1 << bits) - 1, out=field)
+            continue
         torch.bitwise_right_shift(packed, part * bits, out=field)
         if part < parts - 1:
             field.bitwise_and_((1 << bits) - 1)
@@ -121,57 +132,69 @@ def _signed(q: Tensor, zero: int) -> Tensor:
     return q.sub_(zero).view(torch.int8)
 
 
-def _high_bits(packed: Tensor) -> Tensor:
+def _fifth_bits(packed: Tensor) -> Tensor:
     """Q5_0, Q5_1: 32 bits in 4 bytes, lowest first, to bit 4 of 32 bytes: [n, 32]."""
     shifts = torch.arange(8, dtype=torch.uint8)
     return ((packed[:, :, None] >> shifts) & 1).bitwise_left_shift_(4).view(-1, 32)
 
 
-def _q4_0(blocks: Tensor, out: Tensor) -> None:
-    q = _signed(_fields(blocks[:, 2:], 4), 8)
-    torch.mul(q.view(-1, 32), _half(blocks, 0), out=out)
+def _q4_0(blocks: Tensor) -> Tensor:
+    return _signed(_fields(blocks[:, 2:], 4), 8)
 
 
-def _q4_1(blocks: Tensor, out: Tensor) -> None:
-    q = _fields(blocks[:, 4:], 4)
-    torch.mul(q.view(-1, 32), _half(blocks, 0), out=out).add_(_half(blocks, 2))
+def _q4_1(blocks: Tensor) -> Tensor:
+    return _fields(blocks[:, 4:], 4)
 
 
-def _q5_0(blocks: Tensor, out: Tensor) -> None:
-    q = _fields(blocks[:, 6:], 4).view(-1, 32).bitwise_or_(_high_bits(blocks[:, 2:6]))
-    torch.mul(_signed(q, 16), _half(blocks, 0), out=out)
+def _q5_0(blocks: Tensor) -> Tensor:
+    q = _fields(blocks[:, 6:], 4).view(-1, 32).bitwise_or_(_fifth_bits(blocks[:, 2:6]))
+    return _signed(q, 16)
 
 
-def _q5_1(blocks: Tensor, out: Tensor) -> None:
-    q = _fields(blocks[:, 8:], 4).view(-1, 32).bitwise_or_(_high_bits(blocks[:, 4:8]))
-    torch.mul(q, _half(blocks, 0), out=out).add_(_half(blocks, 2))
+def _q5_1(blocks: Tensor) -> Tensor:
+    return _fields(blocks[:, 8:], 4).view(-1, 32).bitwise_or_(_fifth_bits(blocks[:, 4:8]))
 
 
-def _q8_0(blocks: Tensor, out: Tensor) -> None:
-    torch.mul(blocks[:, 2:].view(torch.int8), _half(blocks, 0), out=out)
+def _q8_0(blocks: Tensor) -> Tensor:
+    return blocks[:, None, 2:].view(torch.int8)
 
 
-def _q2_k(blocks: Tensor, out: Tensor) -> None:
-    """16 groups of 16 two-bit weights; scale and minimum of a group are four bits each."""
+def _q2_k(blocks: Tensor) -> Tensor:
+    return _fields(blocks[:, 16:80].view(-1, 2, 32), 2)
+
+
+def _q2_k_scales(blocks: Tensor) -> Scales:
+    """16 groups of 16 weights; a scale and a minimum share a byte."""
     scale = _half(blocks, 80) * (blocks[:, :16] & 15)
     minimum = _half(blocks, 82) * (blocks[:, :16] >> 4)
-    q = _fields(blocks[:, 16:80].view(-1, 2, 32), 2).view(-1, 16, 16)
-    torch.mul(q, scale[:, :, None], out=out.view(-1, 16, 16)).sub_(minimum[:, :, None])
+    return scale[:, :, None], minimum.neg_()[:, :, None]
 
 
-def _q3_k(blocks: Tensor, out: Tensor) -> None:
-    """16 groups of 16 three-bit weights: two bits, and a mask whose bit stands for +4."""
+def _q3_k(blocks: Tensor) -> Tensor:
+    """Two bits, and a mask whose bit stands for +4."""
+    q = _fields(blocks[:, 32:96].view(-1, 2, 32), 2).view(-1, 8, 32)
+    return _signed(q.bitwise_or_(_fields(blocks[:, :32], 1).bitwise_left_shift_(2)), 4)
+
+
+def _q3_k_scales(blocks: Tensor) -> Scales:
+    """16 groups of 16 weights; six-bit scales: low nibbles in 8 bytes, high pairs in 4."""
     low = _fields(blocks[:, 96:104], 4).view(-1, 16)
     high = _fields(blocks[:, 104:108], 2).view(-1, 16)
-    scale = _half(blocks, 108) * _signed(low | (high << 4), 32)
-    q = _fields(blocks[:, 32:96].view(-1, 2, 32), 2).view(-1, 8, 32)
-    q.bitwise_or_(_fields(blocks[:, :32], 1).bitwise_left_shift_(2))
-    q = _signed(q, 4).view(-1, 16, 16)
-    torch.mul(q, scale[:, :, None], out=out.view(-1, 16, 16))
+    return (_half(blocks, 108) * _signed(low | (high << 4), 32))[:, :, None], None
 
 
-def _scales_and_minima(blocks: Tensor) -> tuple[Tensor, Tensor]:
-    """Q4_K, Q5_K: eight scales and eight minima of six bits in the twelve bytes from 4: [n, 8, 1].
+def _q4_k(blocks: Tensor) -> Tensor:
+    return _fields(blocks[:, 16:].view(-1, 4, 32), 4)
+
+
+def _q5_k(blocks: Tensor) -> Tensor:
+    """As Q4_K, with a fifth bit: byte i of 32, bit g belongs to weight i of group g."""
+    q = _fields(blocks[:, 48:].view(-1, 4, 32), 4).view(-1, 8, 32)
+    return q.bitwise_or_(_fields(blocks[:, 16:48], 1).bitwise_left_shift_(4))
+
+
+def _q45_k_scales(blocks: Tensor) -> Scales:
+    """8 groups of 32 weights; eight scales and eight minima of six bits in the 12 bytes from 4.
 
     Bytes 0-3 and 4-7 hold the first four scales and minima whole, and in their top two bits the
     highest bits of the last four, whose low nibbles share bytes 8-11.
@@ -181,46 +204,34 @@ def _scales_and_minima(blocks: Tensor) -> tuple[Tensor, Tensor]:
     minimum = torch.cat([second & 63, (third >> 4) | ((second >> 6) << 4)], dim=1)
     return (
         (_half(blocks, 0) * scale)[:, :, None],
-        (_half(blocks, 2) * minimum)[:, :, None],
+        (_half(blocks, 2) * minimum).neg_()[:, :, None],
     )
 
 
-def _q4_k(blocks: Tensor, out: Tensor) -> None:
-    """8 groups of 32 four-bit weights."""
-    scale, minimum = _scales_and_minima(blocks)
-    q = _fields(blocks[:, 16:].view(-1, 4, 32), 4).view(-1, 8, 32)
-    torch.mul(q, scale, out=out.view(-1, 8, 32)).sub_(minimum)
-
-
-def _q5_k(blocks: Tensor, out: Tensor) -> None:
-    """As Q4_K, with a fifth bit: byte i of 32, bit g belongs to weight i of group g."""
-    scale, minimum = _scales_and_minima(blocks)
-    q = _fields(blocks[:, 48:].view(-1, 4, 32), 4).view(-1, 8, 32)
-    q.bitwise_or_(_fields(blocks[:, 16:48], 1).bitwise_left_shift_(4))
-    torch.mul(q, scale, out=out.view(-1, 8, 32)).sub_(minimum)
-
-
-def _q6_k(blocks: Tensor, out: Tensor) -> None:
-    """16 groups of 16 six-bit weights: nibbles, and two bits apart; the scales are int8."""
-    scale = _half(blocks, 208) * blocks[:, 192:208].view(torch.int8)
+def _q6_k(blocks: Tensor) -> Tensor:
+    """Nibbles, and the two high bits apart."""
     q = _fields(blocks[:, :128].view(-1, 2, 64), 4).view(-1, 8, 32)
     high = _fields(blocks[:, 128:192].view(-1, 2, 32), 2).view(-1, 8, 32)
-    q = _signed(q.bitwise_or_(high.bitwise_left_shift_(4)), 32).view(-1, 16, 16)
-    torch.mul(q, scale[:, :, None], out=out.view(-1, 16, 16))
+    return _signed(q.bitwise_or_(high.bitwise_left_shift_(4)), 32)
 
 
-_UNPACK: dict[GGMLType, Callable[[Tensor, Tensor], None]] = {
-    GGMLType.Q4_0: _q4_0,
-    GGMLType.Q4_1: _q4_1,
-    GGMLType.Q5_0: _q5_0,
-    GGMLType.Q5_1: _q5_1,
-    GGMLType.Q8_0: _q8_0,
-    GGMLType.Q2_K: _q2_k,
-    GGMLType.Q3_K: _q3_k,
-    GGMLType.Q4_K: _q4_k,
-    GGMLType.Q5_K: _q5_k,
-    GGMLType.Q6_K: _q6_k,
+def _q6_k_scales(blocks: Tensor) -> Scales:
+    """16 groups of 16 weights; a scale is an int8."""
+    return (_half(blocks, 208) * blocks[:, 192:208].view(torch.int8))[:, :, None], None
+
+
+_TYPES: dict[GGMLType, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Scales]]] = {
+    GGMLType.Q4_0: (_q4_0, _one_scale(0)),
+    GGMLType.Q4_1: (_q4_1, _one_scale(0, 2)),
+    GGMLType.Q5_0: (_q5_0, _one_scale(0)),
+    GGMLType.Q5_1: (_q5_1, _one_scale(0, 2)),
+    GGMLType.Q8_0: (_q8_0, _one_scale(0)),
+    GGMLType.Q2_K: (_q2_k, _q2_k_scales),
+    GGMLType.Q3_K: (_q3_k, _q3_k_scales),
+    GGMLType.Q4_K: (_q4_k, _q45_k_scales),
+    GGMLType.Q5_K: (_q5_k, _q45_k_scales),
+    GGMLType.Q6_K: (_q6_k, _q6_k_scales),
 }
 
-SUPPORTED = tuple(sorted([*_PLAIN, *_UNPACK]))
+SUPPORTED = tuple(sorted([*_PLAIN, *_TYPES]))
 """Types that can be turned into numbers."""
