@@ -74,7 +74,7 @@ class Attention(nn.Module):
         for group in span.groups:
             end = group.start + T
             first = 0
-            if sliding and T == 1 and span.window is not None:
+            if sliding and T == 1 and span.window is not None and span.bias is None:
                 first = max(0, end - span.window)
             k = cache.keys[layer][group.cache_rows, :, first:end].to(q_BHTC.dtype)
             v = cache.values[layer][group.cache_rows, :, first:end].to(q_BHTC.dtype)

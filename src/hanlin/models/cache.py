@@ -98,7 +98,7 @@ class Cache:
         tokens = keys.shape[2]
         starts = [self.lengths[r] for r in rows]
         for store, new in ((self.keys[layer], keys), (self.values[layer], values)):
-            if len(rows) == self.rows and len(set(starts)) == 1:
+            if len(set(starts)) == 1 and list(rows) == list(range(self.rows)):
                 store[:, :, starts[0] : starts[0] + tokens] = new
             else:
                 for i, (row, start) in enumerate(zip(rows, starts, strict=True)):
