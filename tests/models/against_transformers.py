@@ -1,8 +1,8 @@
 """The oracle of the family tests: tiny random models of transformers, and ours read from them.
 
 Weights are drawn so that nothing is neutral: norms are not ones, biases not zeros, logits of order
-one to ten. Padding may be on either side. Our models count positions over real tokens only, so a row
-of a padded batch must get what transformers gives that row alone, without padding.
+one to ten. Padding may be on either side. Our models count positions over real tokens only, so a
+row of a padded batch must get what transformers gives that row alone, without padding.
 """
 
 import json
@@ -57,7 +57,7 @@ def ours(model: nn.Module, directory: Path, **options: Any) -> Transformer:
 def batch(seed: int, rows: int = 3, longest: int = 13) -> list[Tensor]:
     """Sequences of different lengths, without the pad token."""
     draw = random.Random(seed)
-    kinds = [i for i in range(4, VOCABULARY)]
+    kinds = list(range(4, VOCABULARY))
     lengths = [longest] + [draw.randint(1, longest) for _ in range(rows - 1)]
     return [torch.tensor([draw.choice(kinds) for _ in range(n)]) for n in lengths]
 

@@ -1,4 +1,4 @@
-"""Decoders agree with transformers: logits, labels, greedy and beam text; directories round-trip."""
+"""Decoders agree with transformers: logits, labels, greedy and beam text, and directories."""
 
 import random
 from collections.abc import Callable
