@@ -113,18 +113,17 @@ def _one_scale(at: int, offset_at: int | None = None) -> Callable[[Tensor], Scal
 
 
 def _fields(packed: Tensor, bits: int) -> Tensor:
-    """Split bytes [..., k] into their fields of `bits`, lowest first: [..., 8 / bits, k]."""
-    parts = 8 // bits
-    split = packed.new_empty(*packed.shape[:-1], parts, packed.shape[-1])
-    for part in range(parts):
-        field = split[..., part, :]
-        if part == 0:
-            torch.bitwise_and(packed, (1 << bits) - 1, out=field)
-            continue
-        torch.bitwise_right_shift(packed, part * bits, out=field)
-        if part < parts - 1:
-            field.bitwise_and_((1 << bits) - 1)
-    return split
+    """Split bytes [..., k] into their fields of `bits`, lowest first: [..., 8 / bits, k].
+
+    Eight bytes at a time, so k is a multiple of 8: rows of 16 or 32 bytes are too short for
+    PyTorch's loops over bytes.
+    """
+    words = packed.clone(memory_format=torch.contiguous_format).view(torch.int64)
+    mask = 0x0101010101010101 * ((1 << bits) - 1)
+    if bits == 4:
+        return torch.stack([words & mask, (words >> 4) & mask], dim=-2).view(torch.uint8)
+    shifts = torch.arange(0, 8, bits)[:, None]
+    return (words[..., None, :] >> shifts).bitwise_and_(mask).view(torch.uint8)
 
 
 def _signed(q: Tensor, zero: int) -> Tensor:
@@ -179,7 +178,8 @@ def _q3_k(blocks: Tensor) -> Tensor:
 def _q3_k_scales(blocks: Tensor) -> Scales:
     """16 groups of 16 weights; six-bit scales: low nibbles in 8 bytes, high pairs in 4."""
     low = _fields(blocks[:, 96:104], 4).view(-1, 16)
-    high = _fields(blocks[:, 104:108], 2).view(-1, 16)
+    pairs = torch.tensor([[0], [2], [4], [6]], dtype=torch.uint8)
+    high = ((blocks[:, None, 104:108] >> pairs) & 3).view(-1, 16)
     return (_half(blocks, 108) * _signed(low | (high << 4), 32))[:, :, None], None
 
 
