@@ -31,8 +31,8 @@ from hanlin.models.directory import save_directory
 from hanlin.models.families import family_of
 from hanlin.models.transformer import Transformer
 
-SEEDS = range(4)
-ENDS = [2, 9, 20, 33]
+SEEDS = range(3)
+ENDS = [2, 9, 13, 20, 27, 33, 41, 50, 58]
 
 
 def _t5_size(draw: random.Random) -> dict[str, Any]:
@@ -293,21 +293,31 @@ class Numbers:
         return "".join(map(self.push, tokens))
 
 
-@pytest.mark.parametrize(("beams", "n"), [(1, 1), (2, 1), (4, 3)])
+def _generation(directory: Path, **options: Any) -> Sampling:
+    raw = json.loads((directory / "generation_config.json").read_text())
+    return Sampling.from_generation_config(raw, **options)
+
+
+@pytest.mark.parametrize(("beams", "n"), [(1, 1), (4, 3)])
 @torch.no_grad()
 def test_text_is_the_same_token_for_token(kind: str, beams: int, n: int, tmp_path: Path) -> None:
     finished = set()
-    for seed in SEEDS[:3]:
+    for seed in SEEDS[:2]:
         theirs = _theirs(kind, seed, eos_token_id=ENDS)
-        model = ours(theirs, tmp_path / f"{seed}")
-        options = json.loads((tmp_path / f"{seed}" / "generation_config.json").read_text())
-        sampling = Sampling.from_generation_config(options, max_new_tokens=14, beams=beams, n=n)
-        sources = batch(seed + 70, rows=4)
+        save_directory(ours(theirs, tmp_path / "theirs"), tmp_path / "ours")
+        assert _generation(tmp_path / "ours", beams=beams) == _generation(
+            tmp_path / "theirs", beams=beams
+        )
+        if kind == "mbart":
+            theirs.generation_config.forced_bos_token_id = 11
+        model = ours(theirs, tmp_path / "theirs")
+        sampling = _generation(tmp_path / "theirs", beams=beams, n=n, max_new_tokens=10)
+        sources = batch(seed + 70)
         results = generate(model, Numbers(), [s.tolist() for s in sources], sampling)
         for source, answers in zip(sources, results, strict=True):
             # Without its cache, which cannot hold a decoder deeper than the encoder.
             expected = theirs.generate(
-                source[None], max_new_tokens=14, num_beams=beams, num_return_sequences=n,
+                source[None], max_new_tokens=10, num_beams=beams, num_return_sequences=n,
                 do_sample=False, use_cache=False,
             )  # fmt: skip
             for answer, ids in zip(answers, expected[:, 1:].tolist(), strict=True):
@@ -350,7 +360,7 @@ def test_the_directory_of_a_bare_stack_round_trips(kind: str, tmp_path: Path) ->
 
 
 def test_stored_sinusoids_are_left_out(tmp_path: Path) -> None:
-    """transformers stores those of a bare Marian, and computes them again where they are missing."""
+    """transformers stores those of a bare Marian, and computes them where they are missing."""
     theirs = _theirs("marian", 3, "none")
     model = ours(theirs, tmp_path / "theirs")
     save_directory(model, tmp_path / "ours")
@@ -488,7 +498,7 @@ def test_a_config_that_means_something_else_is_refused(
     [
         # Bookkeeping and settings of training, as published directories have them.
         ("t5", {"n_positions": 512, "output_past": True, "initializer_factor": 1.0}),
-        ("t5", {"task_specific_params": {"summarization": {"num_beams": 4}}, "is_gated_act": False}),
+        ("t5", {"task_specific_params": {"summary": {"num_beams": 4}}, "is_gated_act": False}),
         ("bart", {"add_bias_logits": False, "add_final_layer_norm": False, "classif_dropout": 0.1,
                   "activation_dropout": 0.1, "normalize_before": False, "normalize_embedding": True,
                   "num_hidden_layers": 12, "gradient_checkpointing": False, "num_beams": 4,
