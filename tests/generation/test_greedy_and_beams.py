@@ -135,3 +135,17 @@ def test_beam_scores_are_transformers_scores() -> None:
     )
     scores = torch.tensor([result.score for result in results])
     torch.testing.assert_close(scores, out.sequences_scores, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("seed", "spread", "penalty"), [(8, 0.2, 2.0), (19, 0.3, 1.0)])
+def test_the_three_rules_for_stopping_early_differ_as_they_do_there(seed, spread, penalty) -> None:
+    ours, theirs = decoder_pair(seed, eos=[2, 5, 9, 20, 33, 60], spread=spread)
+    found = []
+    for early in (True, False, "never"):
+        settings = {"length_penalty": penalty, "early_stopping": early, "max_new_tokens": 12}
+        [results] = generate(ours, letters(), [[4, 5]], Sampling(beams=3, n=3, **settings))
+        found.append([result.tokens for result in results])
+        assert found[-1] == theirs_of(
+            theirs, [4, 5], num_beams=3, num_return_sequences=3, **settings
+        )
+    assert found[0] != found[1] != found[2], "the seeds must tell the rules apart"

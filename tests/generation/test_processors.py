@@ -16,7 +16,7 @@ scores_of = st.lists(st.floats(-30, 30, width=32), min_size=SIZE, max_size=SIZE,
     lambda values: torch.tensor(values, dtype=torch.float32)
 )
 tokens_of = st.lists(st.integers(0, SIZE - 1), min_size=1, max_size=30)
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=40, deadline=None)
 
 
 def apply(processor, history: list[int], scores: torch.Tensor) -> torch.Tensor:

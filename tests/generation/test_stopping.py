@@ -23,7 +23,7 @@ def cut(text: str, stops: list[str]) -> tuple[str, str | None]:
     return text, None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(texts, stops_of, st.data())
 def test_text_is_cut_at_the_stop_string_that_is_complete_first(text, stops, data) -> None:
     finder = StopFinder(stops)

@@ -128,10 +128,7 @@ class _Search:
         # Only the best `beams` candidates may finish; the rest are there to go on with.
         eligible = hit_K.clone()
         eligible[self.task.sampling.beams :] = False
-        full = all(h.finished for h in self.done) and self.task.sampling.early_stopping is True
         scores = scores_K / length**self.task.sampling.length_penalty
-        if full or not self.hopeful:
-            scores = scores + _OUT
         scores = scores + (~eligible).float() * _OUT
         merged = torch.cat([self.done_scores, scores])
         best = merged.topk(self.task.sampling.beams).indices
