@@ -37,16 +37,17 @@ BOOKKEEPING = frozenset(
     chunk_size_feed_forward custom_pipelines dtype finetuning_task gradient_checkpointing
     id2label label2id is_composition is_encoder_decoder is_decoder add_cross_attention
     cross_attention_hidden_size max_length min_length model_type name_or_path output_attentions
-    output_hidden_states prefix problem_type pruned_heads return_dict return_dict_in_generate
-    sep_token_id task_specific_params tf_legacy_loss tie_encoder_decoder tokenizer_class
-    torch_dtype torchscript transformers_version transformers.js_config use_bfloat16 use_cache
-    do_sample early_stopping num_beams num_beam_groups diversity_penalty temperature top_k top_p
-    typical_p repetition_penalty length_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size
+    output_hidden_states output_past unsloth_version _attn_implementation prefix problem_type
+    pruned_heads return_dict return_dict_in_generate sep_token_id task_specific_params
+    tf_legacy_loss tie_encoder_decoder tokenizer_class torch_dtype torchscript
+    transformers_version transformers.js_config use_bfloat16 use_cache do_sample early_stopping
+    num_beams num_beam_groups diversity_penalty temperature top_k top_p typical_p
+    repetition_penalty length_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size
     bad_words_ids num_return_sequences output_scores forced_bos_token_id forced_eos_token_id
     remove_invalid_values exponential_decay_length_penalty suppress_tokens begin_suppress_tokens
     bos_token_id eos_token_id pad_token_id cls_token_id mask_token_id unk_token_id
-    decoder_start_token_id tie_word_embeddings initializer_range vocab_size
-    _num_labels num_labels tokenizer_name model_max_length""".split()
+    decoder_start_token_id tie_word_embeddings initializer_range vocab_size _num_labels
+    num_labels tokenizer_name model_max_length""".split()
 )
 
 
