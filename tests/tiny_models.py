@@ -1,4 +1,4 @@
-"""Model directories of a few thousand random weights, with tokenizers of their own, made in a second."""
+"""Model directories of a few thousand random weights, with tokenizers, made in a second."""
 
 import json
 from pathlib import Path

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_models import CONTEXT, CORPUS, add_sentence_files, save_encoder
 
 import hanlin
 from hanlin.errors import FormatError, InputError
 from hanlin.tasks import Classifier, Encoder, Label, MaskedLanguageModel
 from hanlin.tasks.batches import batches
+from tiny_models import CONTEXT, CORPUS, add_sentence_files, save_encoder
 
 SENTENCES = [*CORPUS[:5], "", "a", "翰林", "token " * 60, "Is it? " * 7, *CORPUS[:2]]
 

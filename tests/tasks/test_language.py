@@ -7,13 +7,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import CONTEXT, save_decoder
 
 import hanlin
 from hanlin.errors import ConfigError, FormatError, InputError
 from hanlin.tasks import LanguageModel
 from hanlin.tasks.scoring import windows
 from hanlin.tasks.settings import DEFAULTS, sampling_of
+from tiny_models import CONTEXT, save_decoder
 
 TEXT = "The academy drafted, examined and explained the words of the emperor; 什么是词元？"
 

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from hanlin.errors import InputError, NotFoundError
 
@@ -14,9 +14,11 @@ def emit(data: Any, *, as_json: bool, text: str) -> None:
     print(to_json(data) if as_json else text, flush=True)
 
 
-def to_json(data: Any) -> str:
-    """Return one line of JSON; all scripts as they are where the output is UTF-8."""
-    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "").replace("_", "")
+def to_json(data: Any, *, stream: TextIO | None = None) -> str:
+    """Return one line of JSON; all scripts as they are where `stream` (stdout) is UTF-8."""
+    encoding = (
+        ((stream or sys.stdout).encoding or "ascii").lower().replace("-", "").replace("_", "")
+    )
     return json.dumps(data, ensure_ascii=encoding != "utf8", allow_nan=False)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -17,12 +17,12 @@ from hanlin.errors import ConfigError, InputError, NotFoundError
 from hanlin.progress import Progress
 
 if TYPE_CHECKING:
-    from hanlin.tasks import Model
+    from hanlin.tasks import MaskedLanguageModel, Model
 
 _BATCH = 256
 """Lines whose results are written together."""
 
-Task = Callable[[Sequence[str]], list[dict[str, Any]]]
+Task = Callable[[Sequence[str]], Iterable[dict[str, Any]]]
 
 
 @click.command(
@@ -55,17 +55,26 @@ def command(
 
     task = _task(load(model, dtype=dtype), top_k)
     with _destination(output) as file, Progress("predict", total=len(texts)) as progress:
-        for first in range(0, len(texts), _BATCH):
-            batch = texts[first : first + _BATCH]
-            for result in task(batch):
-                print(to_json(result), file=file)
-            progress.advance(len(batch))
+        for result in _results(task, texts, source):
+            print(to_json(result, stream=file), file=file)
+            progress.advance()
     if output is not None:
         emit(
             {"path": str(output), "inputs": len(texts)},
             as_json=as_json,
             text=say(f"{len(texts)} lines in {output}", f"{len(texts)} 行已写入 {output}"),
         )
+
+
+def _results(task: Task, texts: list[str], source: str) -> Iterator[dict[str, Any]]:
+    done = 0
+    try:
+        for first in range(0, len(texts), _BATCH):
+            for result in task(texts[first : first + _BATCH]):
+                yield result
+                done += 1
+    except InputError as error:
+        raise InputError(f"Line {done + 1} of {source}: {error}") from error
 
 
 @contextmanager
@@ -108,6 +117,8 @@ def _field(line: str, where: str) -> str:
     text = value.get("text") if isinstance(value, dict) else None
     if not isinstance(text, str):
         raise InputError(f'{where} has no "text" field. Give each line an object with one.')
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+        raise InputError(f"{where} holds a lone surrogate, which is not text. Correct it.")
     return text
 
 
@@ -133,16 +144,13 @@ def _task(model: "Model", top_k: int | None) -> Task:
     return lambda texts: [{"embedding": vector.tolist()} for vector in model.embed(texts)]
 
 
-def _fill(model: Any, texts: Sequence[str], top_k: int) -> list[dict[str, Any]]:
-    results = []
+def _fill(
+    model: "MaskedLanguageModel", texts: Sequence[str], top_k: int
+) -> Iterator[dict[str, Any]]:
     for text in texts:
-        guesses = model.fill(text, top_k=top_k)
-        results.append(
-            {
-                "fill": [
-                    [{"token": c.token, "score": c.score, "text": c.text} for c in candidates]
-                    for candidates in guesses
-                ]
-            }
-        )
-    return results
+        yield {
+            "fill": [
+                [{"token": c.token, "score": c.score, "text": c.text} for c in candidates]
+                for candidates in model.fill(text, top_k=top_k)
+            ]
+        }
