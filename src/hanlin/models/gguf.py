@@ -89,12 +89,12 @@ class GGUFModel:
         copied, others are views of the file. Raises `NotFoundError`.
         """
         info = self._info(hf_name)
-        rows = torch.from_numpy(self.file.raw(info.name)).view(prod(info.shape[:-1]), -1)
+        rows = self.file.raw(info.name).reshape(prod(info.shape[:-1]), -1)
         heads = self._interleaved_heads(info.name)
-        if heads is None:
-            return rows
-        # llama.cpp rotates neighbouring channels, transformers the two halves of a head.
-        return rows.view(heads, -1, 2, rows.shape[-1]).transpose(1, 2).reshape(rows.shape)
+        if heads is not None:
+            # llama.cpp rotates neighbouring channels, transformers the two halves of a head.
+            rows = rows.reshape(heads, -1, 2, rows.shape[-1]).swapaxes(1, 2).reshape(rows.shape)
+        return torch.from_numpy(rows)
 
     def tensor(self, hf_name: str, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return a tensor's numbers, rounded once from float32 to `dtype`.
