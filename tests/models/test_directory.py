@@ -105,14 +105,20 @@ def test_shards_are_read_and_written(tmp_path: Path) -> None:
 
 def test_a_model_directory_is_replaced_whole(model_dir: Path) -> None:
     model = load(model_dir)
-    (model_dir / "leftover.safetensors").write_bytes(b"x")
+    (model_dir / "model-00001-of-00002.safetensors").write_bytes(b"x")
     with torch.no_grad():
         model.embedding.weight.zero_()
     save_directory(model, model_dir, provenance={"command": "test"})
-    assert not (model_dir / "leftover.safetensors").exists()
+    assert not (model_dir / "model-00001-of-00002.safetensors").exists()
     assert json.loads((model_dir / "hanlin.json").read_text()) == {"command": "test"}
     assert load(model_dir).embedding.weight.abs().max() == 0
     assert [p.name for p in model_dir.parent.iterdir()] == ["model"]
+
+
+def test_what_else_lies_in_a_model_directory_stays(model_dir: Path) -> None:
+    (model_dir / "notes.md").write_text("mine")
+    save_directory(load(model_dir), model_dir)
+    assert (model_dir / "notes.md").read_text() == "mine"
 
 
 def test_generation_config_adds_end_tokens_and_is_written(model_dir: Path, tmp_path: Path) -> None:

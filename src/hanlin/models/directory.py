@@ -179,6 +179,8 @@ def save_directory(
 ) -> Path:
     """Write a directory that transformers reads; replaces a model directory that is there.
 
+    Files of the old directory that are not part of a model (notes, logs) stay.
+
     Raises HanlinError if something else is in the way or the disk is full, ConfigError if the
     family cannot say all of the model's config; then nothing has changed.
     """
@@ -199,6 +201,7 @@ def save_directory(
             except OSError:
                 old.rename(target)
                 raise
+            _keep_the_rest(old, target)
             shutil.rmtree(old, ignore_errors=True)
         else:
             draft.rename(target)
@@ -220,6 +223,16 @@ def _is_replaceable(target: Path) -> bool:
         return True
     config = target / "config.json"
     return config.is_file() and "model_type" in read_json(config)
+
+
+def _keep_the_rest(old: Path, target: Path) -> None:
+    """Move over what the new model did not replace, except what described the old one."""
+    for entry in old.iterdir():
+        stale = re.fullmatch(
+            r"model.*\.safetensors(\.index\.json)?|(generation_config|hanlin)\.json", entry.name
+        )
+        if not stale and not (target / entry.name).exists():
+            entry.rename(target / entry.name)
 
 
 def _write(
