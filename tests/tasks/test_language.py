@@ -116,6 +116,9 @@ def test_asking_to_shape_the_draw_means_drawing():
         ({"temperature": 0, "top_k": 5}, "top_k"),
         ({"temperature": 0, "n": 2}, "2 times"),
         ({"temperature": -1}, "temperature is -1"),
+        ({"temperature": "hot"}, "temperature is 'hot'"),
+        ({"temperature": None}, "temperature is None"),
+        ({"beams": "many"}, "beams is 'many'"),
     ],
 )
 def test_a_setting_that_cannot_be_followed_is_refused_by_name(overrides, named):

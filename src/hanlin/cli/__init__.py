@@ -35,10 +35,14 @@ def run(arguments: Sequence[str]) -> int:
             # A terminal that cannot show a character shows a question mark, not a traceback.
             stream.reconfigure(errors="replace")
     try:
-        status = hanlin.main(given, prog_name="hanlin", standalone_mode=False)
+        # Not `hanlin.main`, which has its own idea of interrupts and broken pipes.
+        with hanlin.make_context("hanlin", given) as context:
+            hanlin.invoke(context)
         sys.stdout.flush()
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except KeyboardInterrupt:
         return INTERRUPTED
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except BrokenPipeError:
         _silence_stdout()
         return BROKEN_PIPE
@@ -55,7 +59,7 @@ def run(arguments: Sequence[str]) -> int:
         place = f"{error.filename}: " if error.filename else ""
         reason = (error.strerror or str(error)).rstrip(".")
         return _complain(f"{place}{reason}. {_remedy(error)}", debug=debug)
-    return status if isinstance(status, int) else 0
+    return 0
 
 
 def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:

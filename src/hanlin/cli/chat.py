@@ -138,9 +138,14 @@ class Talk:
                 tokens += len(piece.tokens)
                 reason = piece.finish_reason
         except KeyboardInterrupt:
-            if not sys.stdin.isatty() or not parts:
+            if not sys.stdin.isatty():
                 raise
-            print(coloured(say(" [stopped]", " [已停止]"), "2"), end="")
+            print(coloured(say(" [stopped]", " [已停止]"), "2"), flush=True)
+            if parts:
+                self.conversation.answer("".join(parts))
+            else:
+                self.conversation.undo()
+            return
         print(flush=True)
         self.conversation.answer("".join(parts))
         if sys.stderr.isatty():
@@ -267,7 +272,7 @@ class Talk:
                 raise ConfigError(
                     f"{word!r} is not a setting. Write KEY=VALUE, e.g. temperature=0."
                 )
-            new[name] = _value(value)
+            new[name] = (value,) if name == "stop" else _value(value)
         sampling = self.lm.settings(**new)
         if sampling.n > 1 or sampling.beams > 1:
             raise ConfigError("A conversation gets one answer at a time. Leave n and beams at 1.")

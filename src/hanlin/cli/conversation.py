@@ -45,18 +45,29 @@ class Conversation:
         """Drop the oldest turns until prompt and answer fit the context; return how many went.
 
         The system's instructions and the last question stay, and the answer gets `answer_tokens`
-        or a quarter of the context, whichever is less.
+        or a quarter of the context, whichever is less. Raises `InputError`, and drops nothing,
+        where even the last question alone is too long.
         """
         if lm.context is None:
             return 0
         room = lm.context - min(answer_tokens, lm.context // 4)
-        dropped = 0
-        while len(self.turns) > 1 and len(lm.encode_chat(self.messages())) > room:
+        kept = list(self.turns)
+        length = self._length(lm, kept)
+        while len(kept) > 1 and length > room:
             # A question goes with its answer: templates want the roles to alternate.
-            count = 2 if self.turns[1]["role"] == "assistant" else 1
-            del self.turns[:count]
-            dropped += count
+            del kept[: 2 if kept[1]["role"] == "assistant" else 1]
+            length = self._length(lm, kept)
+        if length >= lm.context:
+            raise InputError(
+                f"The message is too long: with its instructions it has {length} tokens, and this "
+                f"model reads {lm.context}, answer included. Shorten it."
+            )
+        dropped = len(self.turns) - len(kept)
+        self.turns = kept
         return dropped
+
+    def _length(self, lm: "LanguageModel", turns: list[Turn]) -> int:
+        return len(lm.encode_chat(Conversation(self.system, turns).messages()))
 
     def save(self, path: Path) -> None:
         """Write the conversation as JSON; raises `HanlinError`."""

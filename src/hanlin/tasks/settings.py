@@ -21,6 +21,9 @@ def sampling_of(defaults: Mapping[str, Any] | None, overrides: Mapping[str, Any]
     """
     overrides = dict(overrides)
     config = DEFAULTS if defaults is None else defaults
+    for name in ("temperature", "n", "beams"):
+        if name in overrides:
+            Sampling(**{name: overrides[name]})  # what they are decides what follows
     shaping = [name for name in _DRAWN if name in overrides]
     if overrides.get("temperature") == 0:
         if shaping:
