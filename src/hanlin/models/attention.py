@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hanlin.models.cache import Cache
 from hanlin.models.config import ModelConfig
-from hanlin.models.layers import RMSNorm
+from hanlin.models.layers import Linear, RMSNorm
 from hanlin.models.masks import Span
 from hanlin.models.positions import rotate
 
@@ -29,11 +29,11 @@ class Attention(nn.Module):
         self.dropout = config.attention_dropout
         width, bias = config.hidden_size, config.attention_bias
         if cross:
-            self.q = nn.Linear(width, heads * channels, bias=bias)
-            self.kv = nn.Linear(width, 2 * kv_heads * channels, bias=bias)
+            self.q = Linear(width, heads * channels, bias=bias)
+            self.kv = Linear(width, 2 * kv_heads * channels, bias=bias)
         else:
-            self.qkv = nn.Linear(width, (heads + 2 * kv_heads) * channels, bias=bias)
-        self.out = nn.Linear(heads * channels, width, bias=config.attention_out_bias)
+            self.qkv = Linear(width, (heads + 2 * kv_heads) * channels, bias=bias)
+        self.out = Linear(heads * channels, width, bias=config.attention_out_bias)
         if config.qk_norm:
             eps, plus_one = config.norm_eps, config.norm_plus_one
             self.q_norm: nn.Module | None = RMSNorm(channels, eps=eps, plus_one=plus_one)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from hanlin.models.config import ModelConfig
-from hanlin.models.layers import ACTIVATIONS, make_norm
+from hanlin.models.layers import ACTIVATIONS, Linear, make_norm
 
 
 class Transform(nn.Module):
@@ -15,7 +15,7 @@ class Transform(nn.Module):
     def __init__(self, config: ModelConfig, *, norm: bool) -> None:
         super().__init__()
         width = config.hidden_size
-        self.dense = nn.Linear(width, width, bias=config.head_transform_bias)
+        self.dense = Linear(width, width, bias=config.head_transform_bias)
         self.norm = make_norm(config) if norm else None
         self.activation = ACTIVATIONS[config.head_activation]
 
@@ -30,7 +30,7 @@ class VocabularyHead(nn.Module):
     def __init__(self, config: ModelConfig, embedding: nn.Embedding) -> None:
         super().__init__()
         self.transform = Transform(config, norm=True) if config.head_transform else None
-        self.projection = nn.Linear(config.hidden_size, config.vocab_size, bias=config.lm_head_bias)
+        self.projection = Linear(config.hidden_size, config.vocab_size, bias=config.lm_head_bias)
         if config.tie_embeddings:
             self.projection.weight = embedding.weight
         self.logit_scale = config.logit_scale
@@ -75,7 +75,7 @@ class ClassifyHead(nn.Module):
         self.transform: nn.Module | None = None
         if config.classifier in ("dense", "transform"):
             self.transform = Transform(config, norm=config.classifier == "transform")
-        self.projection = nn.Linear(
+        self.projection = Linear(
             config.hidden_size, len(config.labels), bias=config.classifier_bias
         )
 
@@ -101,7 +101,7 @@ class TokenHead(nn.Module):
         self.dropout = nn.Dropout(config.dropout if config.head == "tag" else 0.0)
         self.transform = Transform(config, norm=True) if config.head_transform else None
         width = 2 if config.head == "extract" else len(config.labels)
-        self.projection = nn.Linear(config.hidden_size, width, bias=config.classifier_bias)
+        self.projection = Linear(config.hidden_size, width, bias=config.classifier_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.transform is not None:

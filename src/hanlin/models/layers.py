@@ -17,6 +17,20 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+class Linear(nn.Linear):
+    """An nn.Linear whose weights the Transformer draws, once, or a directory brings."""
+
+    def reset_parameters(self) -> None:
+        """Leave the weights as they are: drawing them twice takes time, and 2 s on `meta`."""
+
+
+class Embedding(nn.Embedding):
+    """An nn.Embedding whose weights the Transformer draws, once, or a directory brings."""
+
+    def reset_parameters(self) -> None:
+        """Leave the weights as they are; see `Linear`."""
+
+
 class RMSNorm(nn.Module):
     """x / rms(x) * weight (Zhang & Sennrich 2019), computed in float32; Gemma stores weight - 1."""
 
@@ -61,10 +75,10 @@ class FeedForward(nn.Module):
     def __init__(self, config: ModelConfig, width: int) -> None:
         super().__init__()
         self.gated = config.gated
-        self.up = nn.Linear(
+        self.up = Linear(
             config.hidden_size, width * (2 if config.gated else 1), bias=config.mlp_bias
         )
-        self.down = nn.Linear(width, config.hidden_size, bias=config.mlp_bias)
+        self.down = Linear(width, config.hidden_size, bias=config.mlp_bias)
         self.activation = ACTIVATIONS[config.activation]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from hanlin.models.attention import Attention
 from hanlin.models.cache import Cache
 from hanlin.models.config import ModelConfig
 from hanlin.models.heads import ClassifyHead, TokenHead, VocabularyHead, pool
-from hanlin.models.layers import FeedForward, make_norm
+from hanlin.models.layers import Embedding, FeedForward, Linear, make_norm
 from hanlin.models.masks import Span, groups_of
 from hanlin.models.positions import RotaryTable, relative_buckets, sinusoids
 
@@ -111,10 +111,10 @@ class Stack(nn.Module):
         self.positions: nn.Embedding | None = None
         self.relative: nn.Embedding | None = None
         if place == "learned":
-            self.positions = nn.Embedding(config.max_context + config.position_offset, width)
+            self.positions = Embedding(config.max_context + config.position_offset, width)
         elif place == "relative":
-            self.relative = nn.Embedding(config.relative_buckets, heads)
-        self.types = nn.Embedding(config.token_types, width) if config.token_types else None
+            self.relative = Embedding(config.relative_buckets, heads)
+        self.types = Embedding(config.token_types, width) if config.token_types else None
         self.embedding_norm = make_norm(config) if config.embedding_norm else None
         self.layers = nn.ModuleList(
             Block(config, layer, decoder=decoder) for layer in range(layers)
@@ -186,10 +186,10 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embedding = Embedding(config.vocab_size, config.hidden_size)
         self.encoder = Stack(config, decoder=False) if config.shape != "decoder" else None
         self.decoder = Stack(config, decoder=True) if config.shape != "encoder" else None
-        self.pooler = nn.Linear(config.hidden_size, config.hidden_size) if config.pooler else None
+        self.pooler = Linear(config.hidden_size, config.hidden_size) if config.pooler else None
         self.head: VocabularyHead | ClassifyHead | TokenHead | None = None
         if config.head in ("language-model", "masked-lm"):
             self.head = VocabularyHead(config, self.embedding)
@@ -197,7 +197,9 @@ class Transformer(nn.Module):
             self.head = ClassifyHead(config)
         elif config.head in ("tag", "extract"):
             self.head = TokenHead(config)
-        self.reset()
+        if not self.embedding.weight.is_meta:
+            # Drawing on the meta device imports sympy (2 s), for nothing.
+            self.reset()
 
     def reset(self) -> None:
         """Draw fresh weights: normal with the config's initializer_range, biases zero."""
