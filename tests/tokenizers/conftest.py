@@ -17,7 +17,7 @@ OWN_LINES = [
     "naïve café ÅNGSTRÖM ǅ straße ﬁnance ① ½ ㍿",
     "a\u00a0b\u3000c\u200bd\u2028e\tf\r\ng\n\n\nh",
     "\ufffd\ufffd\x00\x01\x7f\x1b[0m\ufeff broken",
-    "e\u0301 o\u0302 が 한국어 ไทย العربية עברית हिन्दी",
+    "e\u0301 o\u0302 が ｶﾞ 한국어 ไทย العربية עברית हिन्दी",
     "123456789 3.14159 0xFF ２０２６年",
     "<|endoftext|> <unk> </s> [MASK] <0x0A>",
     "a" * 30,
@@ -48,7 +48,8 @@ def own_lines() -> list[str]:
 
 @pytest.fixture(scope="session")
 def shared_lines(shared_data: Path) -> list[str]:
-    """Every line of thirteen texts: English, Chinese, German, code, HTML, emoji, broken characters."""
+    """Every line of thirteen texts: English, Chinese, German, code, HTML, emoji, broken
+    characters."""
     lines: list[str] = []
     for name in _SHARED:
         path = next(iter(sorted(shared_data.glob(name))), None)

@@ -88,7 +88,7 @@ def _weigh(value: Any, limit: int = MAX_VALUE) -> int:
         elif isinstance(item, (list, tuple, set, frozenset)):
             waiting.extend(item)
         elif isinstance(item, Namespace):
-            waiting.extend(vars(item)["_Namespace__attrs"].values())
+            waiting.extend(object.__getattribute__(item, "_Namespace__attrs").values())
         elif isinstance(item, int) and item.bit_length() > 4096:
             raise LimitError("it computes with numbers that are too large")
         weight += 1
@@ -279,6 +279,19 @@ class Sandbox(ImmutableSandboxedEnvironment):
             isinstance(obj, str) and attr in _NO_METHODS
         )
 
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        """Return a safe stand-in where `value` is the ``format`` of a string, otherwise None."""
+        safe = super().wrap_str_format(value)
+        if safe is None:
+            return None
+
+        def form(*args: Any, **kwargs: Any) -> str:
+            _guard_format(value.__self__)
+            _weigh([*args, *kwargs.values()])
+            return safe(*args, **kwargs)
+
+        return form
+
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Compute ``left operator right`` after checking how large the result will be."""
         sized = [x for x in (left, right) if isinstance(x, (str, list, tuple))]
@@ -308,9 +321,6 @@ class Sandbox(ImmutableSandboxedEnvironment):
                     _guard_replace(owner, args[0], args[1])
                 case "join" if args:
                     return _joined(args[0], owner)
-                case "format":
-                    _guard_format(owner)
-                    _weigh([*args, *kwargs.values()])
         return _checked(super().call(context, obj, *args, **kwargs))
 
 

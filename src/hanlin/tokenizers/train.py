@@ -230,8 +230,8 @@ def _unigram(texts: Iterator[str], plan: _Plan) -> rust.Tokenizer:
         if "not large enough" not in str(error):
             raise
         raise ConfigError(
-            f"vocab_size is {plan.vocab_size}, and the characters of the text need more. Raise it, or "
-            "use kind bpe, whose alphabet is the 256 bytes."
+            f"vocab_size is {plan.vocab_size}, and the characters of the text need more. Raise it, "
+            "or use kind bpe, whose alphabet is the 256 bytes."
         ) from error
     pieces = dict(_scores(learner))
     for name in plan.names:
