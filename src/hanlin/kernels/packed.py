@@ -14,6 +14,8 @@ happens in the background, in the order the layers are needed; the first token d
 the prompt before it does not. Measured in docs/benchmarks.md; the choice is docs/decisions/0004.
 """
 
+import os
+import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -34,6 +36,9 @@ def has_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 natively."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
+_PIECE = 8192
+"""Rows laid out at a time."""
+
 
 class PackedLinear(nn.Module):
     """y = x W^T + b for inference; stands in for an nn.Linear, whose weight it does not keep.
@@ -52,15 +57,22 @@ class PackedLinear(nn.Module):
         if has_bfloat16():
             self._wide = weight.to(torch.bfloat16)
             self._wide_bias = None if bias is None else bias.to(torch.bfloat16)
-        self._packing: Future[Any] | None = pool.submit(_pack, weight, bias)
-        self._packed: Any = None
+        # In pieces, so that every thread helps with a vocabulary's matrix.
+        biases = [None] * self.out_features if bias is None else bias.split(_PIECE)
+        self._packing: list[Future[Any]] = [
+            pool.submit(_pack, *piece) for piece in zip(weight.split(_PIECE), biases, strict=False)
+        ]
+        self._packed: list[Any] = []
 
     def forward(self, x: Tensor) -> Tensor:
         if self._wide is not None and x.dim() == 3 and x.shape[1] > 1:
             return F.linear(x.to(torch.bfloat16), self._wide, self._wide_bias)
-        if self._packing is not None:
-            self._packed, self._packing = self._packing.result(), None
-        return torch.ops.quantized.linear_dynamic_fp16(x.float(), self._packed)  # type: ignore[no-any-return]
+        if not self._packed:
+            self._packed = [piece.result() for piece in self._packing]
+            self._packing = []
+        x = x.float()
+        parts = [torch.ops.quantized.linear_dynamic_fp16(x, piece) for piece in self._packed]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
     @property
     def bytes_per_token(self) -> int:
@@ -72,6 +84,12 @@ def _pack(weight: Tensor, bias: Tensor | None) -> Any:
     return torch.ops.quantized.linear_prepack_fp16(weight.float().contiguous(), bias)
 
 
+def _give_way() -> None:
+    """Let the prompt have the cores: on Linux a thread has a priority of its own."""
+    if sys.platform == "linux":
+        os.nice(19)
+
+
 def accelerate(model: nn.Module) -> None:
     """Replace every nn.Linear in `model` by its `PackedLinear`, in place; for inference alone.
 
@@ -80,9 +98,15 @@ def accelerate(model: nn.Module) -> None:
     """
     if not supported():
         return
-    pool = ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="pack")
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Linear):
-                setattr(parent, name, PackedLinear(child, pool=pool))
+    layers = [
+        (parent, name, child)
+        for parent in model.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, nn.Linear)
+    ]
+    # Largest first: that is the vocabulary's, which the prompt needs too.
+    layers.sort(key=lambda layer: -layer[2].weight.numel())
+    pool = ThreadPoolExecutor(torch.get_num_threads(), "pack", _give_way)
+    for parent, name, child in layers:
+        setattr(parent, name, PackedLinear(child, pool=pool))
     pool.shutdown(wait=False)
