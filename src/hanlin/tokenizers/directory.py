@@ -65,7 +65,7 @@ def _load_file(path: Path, directory: Path, *, alone: bool = False) -> Tokenizer
         return from_gguf(GGUFFile.open(path).metadata)
     raise FormatError(
         f"{path.name} is not a kind of tokenizer file that hanlin reads. Give tokenizer.json, "
-        "vocab.json with merges.txt, vocab.txt or a SentencePiece .model."
+        "vocab.json with merges.txt, vocab.txt, a SentencePiece .model or a .gguf."
     )
 
 

@@ -76,7 +76,7 @@ class Tokenizer:
     def load(cls, path: str | Path) -> "Tokenizer":
         """Read a tokenizer from a model directory or from one of its files.
 
-        Takes tokenizer.json, vocab.json with merges.txt, BERT's vocab.txt and SentencePiece models,
+        Takes tokenizer.json, vocab.json with merges.txt, BERT's vocab.txt, SentencePiece and GGUF,
         with what tokenizer_config.json and chat_template.jinja beside them say. Raises
         `NotFoundError` where there is none and `FormatError` where a file is malformed.
         """
