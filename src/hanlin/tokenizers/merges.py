@@ -1,37 +1,42 @@
-"""Learning the merges of byte-level BPE (Sennrich et al. 2016; bytes as in Radford et al. 2019).
+"""Learning merges (Sennrich et al. 2016) so that the same text always gives the same ones.
 
 The pair of neighbours seen most often becomes a token, again and again. Of pairs seen equally often
-the greater one, compared as bytes, is taken first, so that the same text always gives the same
-merges, in whatever order it comes.
+the greater one, compared symbol by symbol, is taken first, in whatever order the text comes.
 """
 
 import heapq
+import operator
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 
-_COMPLEMENT = "".join(chr(255 - byte) for byte in range(256))
-_END = "\u0100"
+_Pair = tuple[int, int]
 
 
 def learn_merges(
-    words: Mapping[bytes, int], *, count: int, min_frequency: int = 2
-) -> list[tuple[bytes, bytes]]:
-    """Return at most `count` merges learnt from `words` and how often each occurs.
+    words: Mapping[tuple[str, ...], int],
+    *,
+    room: int,
+    min_frequency: int = 2,
+    join: Callable[[str, str], str] = operator.add,
+) -> list[tuple[str, str]]:
+    """Return merges that make at most `room` new tokens out of the symbols of `words`.
 
-    Stops early when no pair occurs `min_frequency` times. Time grows with the number of different
-    words and the merges made in them, not with the length of the text.
+    `words` says how often each word, a row of symbols, occurs; `join` spells the token that two
+    make. Stops early when no pair occurs `min_frequency` times. Time grows with the number of
+    different words and the merges made in them, not with the length of the text.
     """
-    tokens: list[bytes] = [bytes([byte]) for byte in range(256)]
+    tokens: list[str] = sorted({symbol for word in words for symbol in word})
+    ids = {token: n for n, token in enumerate(tokens)}
     order = [_order(token) for token in tokens]
     spelt: list[list[int]] = []
     weights: list[int] = []
-    counts: defaultdict[tuple[int, int], int] = defaultdict(int)
-    where: defaultdict[tuple[int, int], set[int]] = defaultdict(set)
+    counts: defaultdict[_Pair, int] = defaultdict(int)
+    where: defaultdict[_Pair, set[int]] = defaultdict(set)
     for word, weight in words.items():
-        symbols = list(word)
-        if len(symbols) < 2:
+        if len(word) < 2:
             continue
+        symbols = [ids[symbol] for symbol in word]
         for pair in pairwise(symbols):
             counts[pair] += weight
             where[pair].add(len(spelt))
@@ -39,8 +44,9 @@ def learn_merges(
         weights.append(weight)
     heap = [(-n, order[left], order[right], left, right) for (left, right), n in counts.items()]
     heapq.heapify(heap)
-    merges: list[tuple[bytes, bytes]] = []
-    while heap and len(merges) < count:
+    merges: list[tuple[str, str]] = []
+    made = 0
+    while heap and made < room:
         minus, _, _, left, right = heapq.heappop(heap)
         seen = counts.get((left, right), 0)
         if seen < min_frequency:
@@ -48,11 +54,15 @@ def learn_merges(
         if seen != -minus:  # the count fell since this entry was made
             heapq.heappush(heap, (-seen, order[left], order[right], left, right))
             continue
-        merged = len(tokens)
+        token = join(tokens[left], tokens[right])
+        merged = ids.get(token)
+        if merged is None:  # otherwise two other tokens have made the same one
+            merged = ids[token] = len(tokens)
+            tokens.append(token)
+            order.append(_order(token))
+            made += 1
         merges.append((tokens[left], tokens[right]))
-        tokens.append(tokens[left] + tokens[right])
-        order.append(_order(tokens[merged]))
-        changes: defaultdict[tuple[int, int], int] = defaultdict(int)
+        changes: defaultdict[_Pair, int] = defaultdict(int)
         for n in where.pop((left, right)):
             _merge(spelt, n, left, right, merged, weights[n], changes, where)
         del counts[(left, right)]
@@ -73,8 +83,8 @@ def _merge(
     right: int,
     merged: int,
     weight: int,
-    changes: defaultdict[tuple[int, int], int],
-    where: defaultdict[tuple[int, int], set[int]],
+    changes: defaultdict[_Pair, int],
+    where: defaultdict[_Pair, set[int]],
 ) -> None:
     """Replace `left` `right` by `merged` in word `n` and note which pairs came and went."""
     symbols = spelt[n]
@@ -100,9 +110,6 @@ def _merge(
     spelt[n] = result
 
 
-def _order(token: bytes) -> str:
-    """A string that sorts first for the token that is greatest as bytes."""
-    return token.decode("latin-1").translate(_TABLE) + _END
-
-
-_TABLE = dict(enumerate(_COMPLEMENT))
+def _order(token: str) -> str:
+    """A string that sorts first for the token that is greatest."""
+    return "".join([chr(0x10FFFE - ord(character)) for character in token]) + "\U0010ffff"

@@ -28,6 +28,7 @@ from hanlin.tokenizers.sentencepiece import (
 from hanlin.tokenizers.special import SpecialTokens
 from hanlin.tokenizers.spelling import byte_alphabet
 from hanlin.tokenizers.tokenizer import Tokenizer
+from hanlin.tokenizers.unigram import learn_pieces
 from hanlin.tokenizers.wordpiece import wordpiece
 
 Kind = Literal["bpe", "wordpiece", "unigram"]
@@ -160,13 +161,14 @@ def _bpe(texts: Iterator[str], plan: _Plan) -> rust.Tokenizer:
         words: Counter[str] = Counter()
         for text in texts:
             words.update([word for word, _ in cut.pre_tokenize_str(text)])
+        # As Latin-1 a byte is one character of the same order.
         learnt = learn_merges(
-            {word.encode(): n for word, n in words.items()},
-            count=room,
+            {tuple(word.encode().decode("latin-1")): n for word, n in words.items()},
+            room=room,
             min_frequency=plan.min_frequency,
         )
         merges = [
-            ("".join(letters[byte] for byte in left), "".join(letters[byte] for byte in right))
+            ("".join(letters[ord(c)] for c in left), "".join(letters[ord(c)] for c in right))
             for left, right in learnt
         ]
         tokens = [*plan.names, *letters.values(), *(left + right for left, right in merges)]
@@ -190,25 +192,35 @@ def _bpe(texts: Iterator[str], plan: _Plan) -> rust.Tokenizer:
 def _wordpiece(texts: Iterator[str], plan: _Plan) -> rust.Tokenizer:
     if "[UNK]" not in plan.names:
         raise ConfigError("A WordPiece vocabulary needs the special token '[UNK]'. Name it too.")
-    backend = wordpiece({"[UNK]": 0}, lowercase=plan.lowercase, split_chinese=plan.split_chinese)
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=plan.vocab_size,
+    learner = wordpiece({"[UNK]": 0}, lowercase=plan.lowercase, split_chinese=plan.split_chinese)
+    words = _words(texts, learner)
+    spelt = {(word[0], *(f"##{c}" for c in word[1:])): n for word, n in words.items()}
+    alphabet = sorted({symbol for word in spelt for symbol in word})
+    merges = learn_merges(
+        spelt,
+        room=plan.vocab_size - len(plan.names) - len(alphabet),
         min_frequency=plan.min_frequency,
-        special_tokens=plan.special(),
-        show_progress=False,
+        join=_join_pieces,
     )
-    backend.train_from_iterator(texts, trainer)
+    made = [_join_pieces(left, right) for left, right in merges]
+    vocab = {token: n for n, token in enumerate(dict.fromkeys([*plan.names, *alphabet, *made]))}
+    backend = wordpiece(vocab, lowercase=plan.lowercase, split_chinese=plan.split_chinese)
+    backend.add_special_tokens(plan.special())
     if "[CLS]" in plan.names and "[SEP]" in plan.names:
         around(backend, before=["[CLS]"], after=["[SEP]"], second_type=1)
     return backend
+
+
+def _join_pieces(left: str, right: str) -> str:
+    return left + right.removeprefix("##")
 
 
 def _unigram(texts: Iterator[str], plan: _Plan) -> rust.Tokenizer:
     if "<unk>" not in plan.names:
         raise ConfigError("A Unigram vocabulary needs the special token '<unk>'. Name it too.")
     bytes_ = [f"<0x{byte:02X}>" for byte in range(256)] if plan.byte_fallback else []
-    room = plan.vocab_size - len(bytes_)
-    if room <= len(plan.names):
+    room = plan.vocab_size - len(bytes_) - len(plan.names)
+    if room < 1:
         raise ConfigError(
             f"vocab_size is {plan.vocab_size}, and {len(plan.names)} special tokens and "
             f"{len(bytes_)} bytes come first. Raise it, or set byte_fallback to False."
@@ -216,50 +228,36 @@ def _unigram(texts: Iterator[str], plan: _Plan) -> rust.Tokenizer:
     learner = rust.Tokenizer(models.Unigram())
     before = [normalizers.NFKC(), normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)]
     learner.normalizer = normalizers.Sequence(before)
-    words = pre_tokenizers.Split(rust.Regex(UNIGRAM_WORDS), behavior="isolated")
-    learner.pre_tokenizer = words
-    trainer = trainers.UnigramTrainer(
-        vocab_size=room,
-        special_tokens=plan.special(),
-        unk_token="<unk>",
-        show_progress=False,
-    )
-    try:
-        learner.train_from_iterator(texts, trainer)
-    except Exception as error:  # the library raises bare Exception
-        if "not large enough" not in str(error):
-            raise
-        raise ConfigError(
-            f"vocab_size is {plan.vocab_size}, and the characters of the text need more. Raise it, "
-            "or use kind bpe, whose alphabet is the 256 bytes."
-        ) from error
-    pieces = dict(_scores(learner))
-    for name in plan.names:
+    cut = pre_tokenizers.Split(rust.Regex(UNIGRAM_WORDS), behavior="isolated")
+    learner.pre_tokenizer = cut
+    pieces = learn_pieces(_words(texts, learner), size=room)
+    for name in (*plan.names, *bytes_):
         pieces.pop(name, None)
     least = min(pieces.values(), default=0.0)
-    names = [*plan.names, *bytes_, *pieces]
     kinds = [UNKNOWN if name == "<unk>" else CONTROL for name in plan.names]
     table = PieceTable(
         model="unigram",
-        pieces=tuple(names),
+        pieces=(*plan.names, *bytes_, *pieces),
         scores=(*(0.0 for _ in plan.names), *(least for _ in bytes_), *pieces.values()),
         kinds=(*kinds, *(BYTE for _ in bytes_), *(NORMAL for _ in pieces)),
         remove_extra_whitespaces=False,
     )
     backend = build(table)
     backend.normalizer = normalizers.Sequence(before)
-    cut = backend.pre_tokenizer
-    backend.pre_tokenizer = pre_tokenizers.Sequence([words, *([] if cut is None else [cut])])
+    markup = backend.pre_tokenizer
+    backend.pre_tokenizer = pre_tokenizers.Sequence([cut, *([] if markup is None else [markup])])
     if "</s>" in plan.names:
         around(backend, after=["</s>"])
     return backend
 
 
-def _scores(learner: rust.Tokenizer) -> list[tuple[str, float]]:
-    import json
-
-    vocab = json.loads(learner.to_str())["model"]["vocab"]
-    return [(str(piece), float(score)) for piece, score in vocab]
+def _words(texts: Iterator[str], learner: rust.Tokenizer) -> Counter[str]:
+    """Count the words that `learner` cuts texts into."""
+    words: Counter[str] = Counter()
+    for text in texts:
+        text = learner.normalizer.normalize_str(text)
+        words.update([word for word, _ in learner.pre_tokenizer.pre_tokenize_str(text)])
+    return words
 
 
 _TRAINERS: dict[str, Callable[[Iterator[str], _Plan], rust.Tokenizer]] = {
