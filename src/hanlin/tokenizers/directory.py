@@ -84,7 +84,7 @@ def _from_json(path: Path, settings: Settings) -> Tokenizer:
     except UnicodeDecodeError as error:
         raise FormatError(f"{path.name} is not UTF-8. Write or download it again.") from error
     backend = backend_from_json(content, name=path.name)
-    return settings.finish(backend, defaults=SpecialTokens())
+    return settings.finish(backend, defaults=SpecialTokens(), complete=True)
 
 
 def _settings(directory: Path) -> Settings:

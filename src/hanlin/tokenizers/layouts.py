@@ -19,7 +19,7 @@ from hanlin.tokenizers.patterns import QWEN2, Split
 from hanlin.tokenizers.sentencepiece import build
 from hanlin.tokenizers.special import SpecialTokens, token_text
 from hanlin.tokenizers.spm_file import append_tokens, fairseq_order, read_model
-from hanlin.tokenizers.tokenizer import Tokenizer
+from hanlin.tokenizers.tokenizer import Tokenizer, add_missing
 from hanlin.tokenizers.wordpiece import looks_cased, read_vocab, wordpiece
 
 GPT2_TOKENS = SpecialTokens(bos="<|endoftext|>", eos="<|endoftext|>", unk="<|endoftext|>")
@@ -58,9 +58,18 @@ class Settings:
         return self.model_type if name in ("", "pretrained") else name
 
     def finish(
-        self, backend: rust.Tokenizer, *, defaults: SpecialTokens, splits_special: bool = False
+        self,
+        backend: rust.Tokenizer,
+        *,
+        defaults: SpecialTokens,
+        splits_special: bool = False,
+        complete: bool = False,
     ) -> Tokenizer:
-        """Add the tokens the config lists to `backend` and make a `Tokenizer` of it."""
+        """Add the tokens the config lists to `backend` and make a `Tokenizer` of it.
+
+        A `complete` backend, out of a tokenizer.json, already puts the right tokens around a text;
+        add_bos_token and add_eos_token of the config say nothing then, as in transformers.
+        """
         listed = self.config.get("added_tokens_decoder") or {}
         entries = {int(n): entry for n, entry in listed.items() if token_text(entry)}
         entries.update({int(n): {"content": text} for text, n in self.added.items()})
@@ -85,7 +94,9 @@ class Settings:
                     "together; get both again."
                 )
         special = self.special(backend, defaults)
-        self._mark_ends(backend, special)
+        add_missing(backend, special)
+        if not complete:
+            self._mark_ends(backend, special)
         length = self.config.get("model_max_length")
         known_length = isinstance(length, int) and 0 < length < 10**12  # 1e30 means "no limit"
         return Tokenizer(

@@ -42,12 +42,7 @@ class Tokenizer:
         self.special = special or SpecialTokens()
         backend.no_padding()
         backend.no_truncation()
-        known = {token.content for token in backend.get_added_tokens_decoder().values()}
-        missing = [text for text in self.special.all() if text not in known]
-        if missing:
-            backend.add_special_tokens(
-                [rust.AddedToken(text, normalized=False, special=True) for text in missing]
-            )
+        add_missing(backend, self.special)
         backend.encode_special_tokens = splits_special
         self.backend = backend
         self.chat_template = chat_template
@@ -315,6 +310,16 @@ class Tokenizer:
 
     def __repr__(self) -> str:
         return f"Tokenizer({type(self.backend.model).__name__}, vocab_size={self.vocab_size})"
+
+
+def add_missing(backend: rust.Tokenizer, special: SpecialTokens) -> None:
+    """Give `backend` the special tokens that it does not know as such."""
+    known = {token.content for token in backend.get_added_tokens_decoder().values()}
+    missing = [text for text in special.all() if text not in known]
+    if missing:
+        backend.add_special_tokens(
+            [rust.AddedToken(text, normalized=False, special=True) for text in missing]
+        )
 
 
 def backend_from_json(content: str, *, name: str) -> rust.Tokenizer:

@@ -74,7 +74,7 @@ def train(
     For bpe: `pattern` cuts texts into words before merging: "hanlin" (the default), "gpt2", "gpt4"
     or a regular expression of one's own. `ties` says which of two equally frequent pairs merges
     first: "first", the one whose parts are older tokens (fast, on every core), or "greatest", the
-    one that is greater as bytes (the rule of reference trainers; two to four times slower).
+    one that is greater as bytes (the rule of reference trainers; three times slower).
     For wordpiece: `lowercase` (default True) also takes accents off; `split_chinese` (default True)
     makes each Chinese character a word.
     For unigram: `byte_fallback` (default True) spells unknown characters as bytes, so that nothing
