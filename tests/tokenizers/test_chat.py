@@ -201,6 +201,13 @@ def test_without_a_template_the_remedy_is_named(tokenizer: Tokenizer) -> None:
         tokenizer.apply_chat([{"role": "user", "content": "Hi"}])
 
 
+def test_a_broken_template_harms_only_conversations(tokenizer: Tokenizer) -> None:
+    tokenizer.chat_template = ChatTemplate("{% if %}")
+    assert tokenizer.encode("Hi")
+    with pytest.raises(FormatError, match="line 1"):
+        tokenizer.apply_chat([{"role": "user", "content": "Hi"}])
+
+
 def test_mask_of_an_unmarked_template_is_refused(tokenizer: Tokenizer) -> None:
     tokenizer.chat_template = ChatTemplate("{{ messages[0].content }}")
     with pytest.raises(InputError, match="generation"):
@@ -271,6 +278,7 @@ HOSTILE = {
     "unclosed": "{% if x %}",
     "deep": "{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}",
     "long": "x" * 600_000,
+    "many terms": "{{ 1" + "+1" * 9_000 + " }}",
     "inclusion by import": "{% import 'x' as y %}",
 }
 

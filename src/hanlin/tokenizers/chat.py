@@ -10,9 +10,10 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
+from jinja2 import Template
 from jinja2.exceptions import TemplateError, TemplateSyntaxError
 
 from hanlin.errors import FormatError, InputError
@@ -21,22 +22,26 @@ from hanlin.tokenizers.sandbox import MAX_VALUE, LimitError, Sandbox, _weigh, wi
 Message = Mapping[str, Any]
 """One turn: ``role`` and ``content``, and whatever else the template reads (``tool_calls`` ...)."""
 
-MAX_SOURCE = 500_000
-"""Characters of the longest template; the longest of real models has about 20,000."""
+MAX_SOURCE = 100_000
+"""Characters of the longest template, which compile in about 2 s; real ones have up to 20,000."""
 
 
 class ChatTemplate:
-    """One compiled chat template. Raises `FormatError` where the source is not a template."""
+    """One chat template; it is compiled when first used, so that a bad one harms nothing else."""
 
     def __init__(self, source: str) -> None:
-        if len(source) > MAX_SOURCE:
-            raise FormatError(
-                f"The chat template has {len(source):,} characters, and at most {MAX_SOURCE:,} are "
-                "read. Use the template of the model's authors."
-            )
         self.source = source
+        self.marks_generation = "endgeneration" in source
+
+    @cached_property
+    def _template(self) -> Template:
+        if len(self.source) > MAX_SOURCE:
+            raise FormatError(
+                f"The chat template has {len(self.source):,} characters, and at most "
+                f"{MAX_SOURCE:,} are read. Use the template of the model's authors."
+            )
         try:
-            self._template = within_budget(lambda: _sandbox().from_string(source))
+            template: Template = within_budget(lambda: _sandbox().from_string(self.source))
         except TemplateSyntaxError as error:
             raise FormatError(
                 f"The chat template has an error in line {error.lineno}: {error.message}. "
@@ -46,7 +51,7 @@ class ChatTemplate:
             raise FormatError(
                 f"The chat template cannot be compiled: {_reason(error)}. Correct the template."
             ) from error
-        self.marks_generation = "endgeneration" in source
+        return template
 
     def render(
         self,
@@ -87,9 +92,10 @@ class ChatTemplate:
     def _run(self, messages: Sequence[Message], **variables: Any) -> str:
         if not messages:
             raise InputError("The conversation has no messages. Give at least one.")
+        template = self._template
         context = {"messages": messages, "documents": None, **variables}
         try:
-            text: str = within_budget(lambda: "".join(self._pieces(context)))
+            text: str = within_budget(lambda: "".join(_pieces(template, context)))
         except (InputError, FormatError):
             raise
         except LimitError as error:
@@ -112,14 +118,14 @@ class ChatTemplate:
             ) from error
         return text
 
-    def _pieces(self, context: dict[str, Any]) -> Iterator[str]:
-        length = 0
-        template = self._template
-        for piece in template.root_render_func(template.new_context(context)):
-            length += len(piece)
-            if length > MAX_VALUE:
-                raise LimitError("it makes too much text")
-            yield piece
+
+def _pieces(template: Template, context: dict[str, Any]) -> Iterator[str]:
+    length = 0
+    for piece in template.root_render_func(template.new_context(context)):
+        length += len(piece)
+        if length > MAX_VALUE:
+            raise LimitError("it makes too much text")
+        yield piece
 
 
 _span_marks: ContextVar[tuple[str, str]] = ContextVar("span_marks", default=("", ""))

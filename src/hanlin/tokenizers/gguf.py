@@ -4,10 +4,11 @@ GGUF names four kinds of vocabulary: ``gpt2`` (byte-level BPE), ``llama`` (Sente
 ``t5`` (SentencePiece Unigram) and ``bert`` (WordPiece, written with ``▁`` before whole words).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tokenizers as rust
 
 from hanlin.errors import FormatError, nearest
@@ -94,7 +95,7 @@ class _Vocabulary:
         tokens = _strings(metadata, "tokens")
         if not tokens:
             raise FormatError("The GGUF file's tokenizer has no tokens. Convert the model again.")
-        kinds = _plain(metadata.get("tokenizer.ggml.token_type")) or [NORMAL] * len(tokens)
+        kinds = _numbers(metadata, "token_type") or [NORMAL] * len(tokens)
         if len(kinds) != len(tokens):
             raise FormatError(
                 f"The GGUF file's tokenizer has {len(tokens)} tokens and {len(kinds)} token types. "
@@ -107,6 +108,8 @@ class _Vocabulary:
 
     def flag(self, key: str, default: bool) -> bool:
         value = self.get(key)
+        if value is not None and not isinstance(value, (bool, int, np.bool_, np.integer)):
+            raise _wrong("a truth value", key)
         return default if value is None else bool(value)
 
     def text(self, key: str) -> str | None:
@@ -114,6 +117,8 @@ class _Vocabulary:
         token_id = self.get(key)
         if token_id is None:
             return None
+        if not isinstance(token_id, (int, np.integer)):
+            raise _wrong("the id of a token", key)
         if not 0 <= int(token_id) < len(self.tokens):
             raise FormatError(
                 f"The GGUF file names token {token_id} as its tokenizer.ggml.{key}, and it has "
@@ -140,21 +145,21 @@ class _Vocabulary:
         )
 
     def table(self, model: str, *, default_prefix: bool) -> PieceTable:
-        scores = _plain(self.get("scores"))
+        scores = _numbers(self.metadata, "scores")
         if scores is None:
             raise FormatError(
                 "The GGUF file's SentencePiece vocabulary has no scores. Convert the model again."
             )
-        charsmap = self.get("precompiled_charsmap")
+        charsmap = _numbers(self.metadata, "precompiled_charsmap") or []
         kinds = list(self.kinds)
-        if UNKNOWN not in kinds and (unknown := self.get("unknown_token_id")) is not None:
-            kinds[int(unknown)] = UNKNOWN
+        if UNKNOWN not in kinds and (unknown := self.text("unknown_token_id")) is not None:
+            kinds[self.tokens.index(unknown)] = UNKNOWN
         return PieceTable(
             model="unigram" if model == "unigram" else "bpe",
             pieces=tuple(self.tokens),
             scores=tuple(float(score) for score in scores),
             kinds=tuple(kinds),
-            charsmap=bytes(bytearray(int(b) & 0xFF for b in _plain(charsmap) or ())),
+            charsmap=bytes(bytearray(int(b) & 0xFF for b in charsmap)),
             add_dummy_prefix=self.flag("add_space_prefix", default_prefix),
             remove_extra_whitespaces=self.flag("remove_extra_whitespaces", model == "unigram"),
         )
@@ -216,24 +221,36 @@ _BUILDERS: dict[str, Callable[[_Vocabulary], _Built]] = {
 }
 
 
-def _plain(values: Any) -> list[Any] | None:
+def _values(metadata: Mapping[str, Any], key: str) -> list[Any] | None:
+    values = metadata.get(f"tokenizer.ggml.{key}")
     if values is None:
         return None
-    if isinstance(values, (bytes, bytearray)):
-        return list(values)
-    listed: list[Any] = values.tolist() if hasattr(values, "tolist") else list(values)
-    return listed
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
+    if not isinstance(values, (list, tuple, bytes, bytearray)):
+        raise _wrong("a list", key)
+    return list(values)
+
+
+def _numbers(metadata: Mapping[str, Any], key: str) -> list[float] | None:
+    values = _values(metadata, key)
+    if values is not None and not all(isinstance(value, (int, float)) for value in values):
+        raise _wrong("a list of numbers", key)
+    return values
 
 
 def _strings(metadata: Mapping[str, Any], key: str) -> list[str]:
-    values: Sequence[Any] | None = _plain(metadata.get(f"tokenizer.ggml.{key}"))
+    values = _values(metadata, key)
     if values is None:
         raise FormatError(
             f"The GGUF file's tokenizer has no tokenizer.ggml.{key}. Convert the model again."
         )
     if not all(isinstance(value, str) for value in values):
-        raise FormatError(
-            f"The GGUF file's tokenizer.ggml.{key} holds something that is not text. "
-            "Convert the model again."
-        )
-    return list(values)
+        raise _wrong("a list of texts", key)
+    return values
+
+
+def _wrong(wanted: str, key: str) -> FormatError:
+    return FormatError(
+        f"The GGUF file's tokenizer.ggml.{key} is not {wanted}. Convert the model again."
+    )

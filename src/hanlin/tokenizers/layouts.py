@@ -71,11 +71,21 @@ class Settings:
         add_bos_token and add_eos_token of the config say nothing then, as in transformers.
         """
         listed = self.config.get("added_tokens_decoder") or {}
-        entries = {int(n): entry for n, entry in listed.items() if token_text(entry)}
-        entries.update({int(n): {"content": text} for text, n in self.added.items()})
+        try:
+            entries = {
+                int(n): {"content": entry} if isinstance(entry, str) else entry
+                for n, entry in listed.items()
+                if token_text(entry)
+            }
+            entries.update({int(n): {"content": text} for text, n in self.added.items()})
+        except (AttributeError, TypeError, ValueError) as error:
+            raise FormatError(
+                "added_tokens_decoder in tokenizer_config.json (or added_tokens.json) does not map "
+                "between ids and tokens. Get the file again."
+            ) from error
         known = backend.get_added_tokens_decoder()
         for n, entry in sorted(entries.items()):
-            if n in known and known[n].content == entry["content"]:
+            if n in known and known[n].content == token_text(entry):
                 continue
             token = rust.AddedToken(
                 entry["content"],
