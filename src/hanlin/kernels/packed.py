@@ -36,6 +36,7 @@ def has_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 natively."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
+_MULTIPLY = torch.ops.quantized.linear_dynamic_fp16
 _PIECE = 8192
 """Rows laid out at a time."""
 
@@ -70,9 +71,11 @@ class PackedLinear(nn.Module):
         if not self._packed:
             self._packed = [piece.result() for piece in self._packing]
             self._packing = []
-        x = x.float()
-        parts = [torch.ops.quantized.linear_dynamic_fp16(x, piece) for piece in self._packed]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+        if x.dtype != torch.float32:
+            x = x.float()
+        if len(self._packed) == 1:
+            return _MULTIPLY(x, self._packed[0])  # type: ignore[no-any-return]
+        return torch.cat([_MULTIPLY(x, piece) for piece in self._packed], -1)
 
     @property
     def bytes_per_token(self) -> int:

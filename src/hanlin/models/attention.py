@@ -64,7 +64,7 @@ class Attention(nn.Module):
         if span.cache is None:
             mask, causal = span.mask(0, sliding=sliding)
             return self._finish(self._attend(q, k, v, mask, causal=causal))
-        span.cache.write(layer, span.rows, k, v)
+        span.cache.write(layer, span.groups, k, v)
         return self._finish(self._attend_cached(q, span, span.cache, layer, sliding=sliding))
 
     def _attend_cached(
@@ -76,10 +76,15 @@ class Attention(nn.Module):
             first = 0
             if sliding and T == 1 and span.window is not None and span.bias is None:
                 first = max(0, end - span.window)
-            k = cache.keys[layer][group.cache_rows, :, first:end].to(q_BHTC.dtype)
-            v = cache.values[layer][group.cache_rows, :, first:end].to(q_BHTC.dtype)
+            k, v = cache.keys[layer], cache.values[layer]
+            if not group.all:
+                k, v = k[group.cache_rows], v[group.cache_rows]
+            k, v = (t.narrow(2, first, end - first) for t in (k, v))
+            if k.dtype != q_BHTC.dtype:
+                k, v = k.to(q_BHTC.dtype), v.to(q_BHTC.dtype)
             mask, causal = (None, False) if first else span.mask(group.start, sliding=sliding)
-            parts.append(self._attend(q_BHTC[group.rows], k, v, mask, causal=causal))
+            q = q_BHTC if group.all else q_BHTC[group.rows]
+            parts.append(self._attend(q, k, v, mask, causal=causal))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def cross(self, x_BTD: Tensor, span: Span, layer: int) -> Tensor:

@@ -5,11 +5,24 @@ alone: what else is in the batch changes nothing. Keys are stored after rotation
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from hanlin.models.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows of a pass that stand at the same column of a cache."""
+
+    rows: slice
+    """Of the pass."""
+    cache_rows: slice
+    start: int
+    all: bool
+    """Whether these are all of the cache's rows, in order."""
 
 
 class Cache:
@@ -93,16 +106,27 @@ class Cache:
         assert 0 <= length <= self.lengths[row]
         self.lengths[row] = length
 
-    def write(self, layer: int, rows: Sequence[int], keys: Tensor, values: Tensor) -> None:
+    def write(self, layer: int, groups: Sequence[Group], keys: Tensor, values: Tensor) -> None:
         """Append keys and values [R, K, T, C] to the rows' ends; `advance` then moves the ends."""
         tokens = keys.shape[2]
-        starts = [self.lengths[r] for r in rows]
         for store, new in ((self.keys[layer], keys), (self.values[layer], values)):
-            if len(set(starts)) == 1 and list(rows) == list(range(self.rows)):
-                store[:, :, starts[0] : starts[0] + tokens] = new
-            else:
-                for i, (row, start) in enumerate(zip(rows, starts, strict=True)):
-                    store[row, :, start : start + tokens] = new[i]
+            if len(groups) == 1 and groups[0].all:
+                store.narrow(2, groups[0].start, tokens).copy_(new)
+                continue
+            for group in groups:
+                end = group.start + tokens
+                store[group.cache_rows, :, group.start : end] = new[group.rows]
+
+    def groups(self, rows: Sequence[int]) -> list[Group]:
+        """One group where all rows are meant and stand at one column, otherwise one per row."""
+        starts = [self.lengths[r] for r in rows]
+        if list(rows) == list(range(self.rows)) and len(set(starts)) == 1:
+            whole = slice(0, len(rows))
+            return [Group(whole, whole, starts[0], True)]
+        return [
+            Group(slice(i, i + 1), slice(row, row + 1), start, False)
+            for i, (row, start) in enumerate(zip(rows, starts, strict=True))
+        ]
 
     def advance(self, rows: Sequence[int], tokens: int) -> None:
         """Count `tokens` just written to each of the rows."""

@@ -41,11 +41,12 @@ class RMSNorm(nn.Module):
         self.plus_one = plus_one
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = x.float()
-        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+        weight = self.weight
         if self.plus_one:
-            return (wide * (1.0 + self.weight.float())).to(x.dtype)
-        return wide.to(x.dtype) * self.weight.to(x.dtype)
+            weight = 1.0 + weight.float()
+        if x.dtype == weight.dtype:
+            return F.rms_norm(x, weight.shape, weight, self.eps)
+        return F.rms_norm(x.float(), weight.shape, weight.float(), self.eps).to(x.dtype)
 
 
 class LayerNorm(nn.Module):

@@ -11,20 +11,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from hanlin.models.cache import Cache
+from hanlin.models.cache import Cache, Group
 
 Bias = Callable[[Tensor, Tensor], Tensor]
 """Additive scores [1, H, T, S] from query positions [T] and key positions [S]."""
-
-
-@dataclass
-class Group:
-    """Rows of a cache that stand at the same column."""
-
-    rows: slice
-    """Of the pass's rows."""
-    cache_rows: slice
-    start: int
 
 
 @dataclass
@@ -83,14 +73,3 @@ class Span:
         if self.bias is None:
             return allowed, False
         return self.bias(query, key).masked_fill(~allowed, float("-inf")), False
-
-
-def groups_of(cache: Cache, rows: Sequence[int]) -> list[Group]:
-    """One group where all the cache's rows stand at one column, otherwise one per row."""
-    starts = [cache.lengths[r] for r in rows]
-    if list(rows) == list(range(cache.rows)) and len(set(starts)) == 1:
-        return [Group(slice(0, len(rows)), slice(0, len(rows)), starts[0])]
-    return [
-        Group(slice(i, i + 1), slice(row, row + 1), start)
-        for i, (row, start) in enumerate(zip(rows, starts, strict=True))
-    ]

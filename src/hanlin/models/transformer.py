@@ -17,7 +17,7 @@ from hanlin.models.cache import Cache
 from hanlin.models.config import ModelConfig
 from hanlin.models.heads import ClassifyHead, TokenHead, VocabularyHead, pool
 from hanlin.models.layers import Embedding, FeedForward, Linear, make_norm
-from hanlin.models.masks import Span, groups_of
+from hanlin.models.masks import Span
 from hanlin.models.positions import RotaryTable, relative_buckets, sinusoids
 
 Rotations = dict[bool, tuple[Tensor, Tensor] | None]
@@ -369,7 +369,7 @@ class Transformer(nn.Module):
             self.dtype,
             cache=cache,
             rows=rows,
-            groups=groups_of(cache, rows),
+            groups=cache.groups(rows),
         )
         hidden = self.decoder(self._embed(ids), span)
         cache.advance(rows, T)
