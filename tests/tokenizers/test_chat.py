@@ -284,8 +284,10 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_templates_are_stopped(name: str) -> None:
+def test_hostile_templates_are_stopped(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In another thread, within seconds, within a fixed memory, with FormatError."""
+    if name != "nested silent loops":  # one waits the whole time
+        monkeypatch.setattr("hanlin.tokenizers.sandbox.MAX_SECONDS", 0.5)
     caught: list[BaseException | str] = []
 
     def render() -> None:

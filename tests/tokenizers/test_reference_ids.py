@@ -160,6 +160,8 @@ def _loose_mark(line: str) -> bool:
 
 
 class TestGguf:
+    @pytest.mark.slow
+    @pytest.mark.real
     def test_smollm2_equals_transformers(self, smollm2_gguf: Path, own_lines: list[str]) -> None:
         gguf = pytest.importorskip("gguf")
         fields = gguf.GGUFReader(smollm2_gguf).fields

@@ -73,7 +73,7 @@ def within_budget(work: Callable[[], Any]) -> Any:
         _budget.reset(token)
 
 
-def _weigh(value: Any, limit: int = MAX_VALUE) -> int:
+def weigh(value: Any, limit: int = MAX_VALUE) -> int:
     """Return the characters and items in `value`, shared parts counted each time; stop at
     `limit`."""
     weight = 0
@@ -102,7 +102,7 @@ def _checked(value: Any) -> Any:
     if isinstance(value, str):
         _budget.get().step(len(value))
     elif isinstance(value, (Mapping, list, tuple, set, frozenset, Namespace, int)):
-        _weigh(value)
+        weigh(value)
         _budget.get().step(1 if isinstance(value, (int, Namespace)) else len(value))
     return value
 
@@ -112,7 +112,7 @@ def _printed(value: Any) -> Any:
     if isinstance(value, str):
         _budget.get().step(len(value))
         return value
-    _weigh(value)
+    weigh(value)
     text = str(value)
     _budget.get().step(len(text))
     return text
@@ -174,7 +174,7 @@ def _guarded_filter(name: str, function: Callable[..., Any]) -> Callable[..., An
             if (text.count("\n") + 1) * one > MAX_VALUE:
                 raise LimitError("it makes too much text")
         elif name in ("string", "center", "trim", "upper", "lower", "title", "capitalize", "e"):
-            _weigh(values[0])
+            weigh(values[0])
         return _checked(function(*args, **kwargs))
 
     return call
@@ -287,7 +287,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
         def form(*args: Any, **kwargs: Any) -> str:
             _guard_format(value.__self__)
-            _weigh([*args, *kwargs.values()])
+            weigh([*args, *kwargs.values()])
             return safe(*args, **kwargs)
 
         return form
@@ -297,7 +297,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         sized = [x for x in (left, right) if isinstance(x, (str, list, tuple))]
         numbers = [x for x in (left, right) if isinstance(x, int)]
         if operator == "*" and sized and numbers:
-            _budget.get().step(_weigh(sized[0]) * max(0, numbers[0]))
+            _budget.get().step(weigh(sized[0]) * max(0, numbers[0]))
         elif operator == "+" and sized:
             _budget.get().step(sum(map(len, sized)))
         elif operator == "**":
@@ -306,7 +306,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 raise LimitError("it raises to a power above 64")
         elif operator == "%" and isinstance(left, str):
             _guard_format(left)
-            _weigh(right)
+            weigh(right)
         return _checked(super().call_binop(context, operator, left, right))
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:

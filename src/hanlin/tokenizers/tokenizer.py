@@ -222,7 +222,12 @@ class Tokenizer:
         Raises `InputError` where the tokenizer has no chat template or the template refuses the
         messages.
         """
-        return self._render(messages, add_generation_prompt, tools, variables)[0]
+        return self._template().render(
+            messages,
+            add_generation_prompt=add_generation_prompt,
+            tools=tools,
+            **{**self._named(), **variables},
+        )
 
     @overload
     def encode_chat(
@@ -261,16 +266,24 @@ class Tokenizer:
         when it covers at least one of its characters. Raises `InputError` where `mask` is asked of
         a template that marks no spans.
         """
-        text, spans = self._render(messages, add_generation_prompt, tools, variables)
-        ids, offsets = self.encode_offsets(text, add_special_tokens=False)
         if not mask:
-            return ids
-        assert self.chat_template is not None
-        if not self.chat_template.marks_generation:
+            text = self.apply_chat(
+                messages, add_generation_prompt=add_generation_prompt, tools=tools, **variables
+            )
+            return self.encode(text, add_special_tokens=False)
+        template = self._template()
+        if not template.marks_generation:
             raise InputError(
                 "This chat template does not mark what the assistant writes. Put {% generation %} "
                 "and {% endgeneration %} around the assistant's text in the template."
             )
+        text, spans = template.render_spans(
+            messages,
+            add_generation_prompt=add_generation_prompt,
+            tools=tools,
+            **{**self._named(), **variables},
+        )
+        ids, offsets = self.encode_offsets(text, add_special_tokens=False)
         flags = [False] * len(ids)
         span = 0
         for token, (start, end) in enumerate(offsets):
@@ -280,25 +293,17 @@ class Tokenizer:
                 flags[token] = start < spans[span][1] and end > spans[span][0]
         return ids, flags
 
-    def _render(
-        self,
-        messages: Sequence[Message],
-        add_generation_prompt: bool,
-        tools: Sequence[Mapping[str, Any]] | None,
-        variables: Mapping[str, Any],
-    ) -> tuple[str, list[tuple[int, int]]]:
+    def _template(self) -> ChatTemplate:
         if self.chat_template is None:
             raise InputError(
                 "This tokenizer has no chat template, so it cannot hold a conversation. Use a "
                 "model tuned for chat, or set `chat_template`."
             )
-        named = {f"{part}_token": text for part in PARTS if (text := getattr(self.special, part))}
-        return self.chat_template.render_spans(
-            messages,
-            add_generation_prompt=add_generation_prompt,
-            tools=tools,
-            **{**named, **variables},
-        )
+        return self.chat_template
+
+    def _named(self) -> dict[str, str]:
+        """The special tokens under the names templates use."""
+        return {f"{part}_token": text for part in PARTS if (text := getattr(self.special, part))}
 
     # Out again
 
