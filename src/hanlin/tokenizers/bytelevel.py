@@ -47,13 +47,13 @@ def parse_merges(lines: Iterable[str], *, source: str) -> list[tuple[str, str]]:
     """Read merges written "left right", one a line. Raises `FormatError` naming a bad line."""
     merges = []
     for number, line in enumerate(lines, start=1):
-        left, space, right = line.partition(" ")
-        if not (left and space and right) or " " in right:
+        pair = line.split(" ")
+        if len(pair) != 2 or "" in pair:
             raise FormatError(
                 f"Merge {number} of {source} is {line[:60]!r}, not two tokens with a space "
                 "between. Get the file again."
             )
-        merges.append((left, right))
+        merges.append((pair[0], pair[1]))
     return merges
 
 

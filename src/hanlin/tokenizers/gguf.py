@@ -234,7 +234,7 @@ def _values(metadata: Mapping[str, Any], key: str) -> list[Any] | None:
 
 def _numbers(metadata: Mapping[str, Any], key: str) -> list[float] | None:
     values = _values(metadata, key)
-    if values is not None and not all(isinstance(value, (int, float)) for value in values):
+    if values is not None and not _only(values, (int, float)):
         raise _wrong("a list of numbers", key)
     return values
 
@@ -245,9 +245,13 @@ def _strings(metadata: Mapping[str, Any], key: str) -> list[str]:
         raise FormatError(
             f"The GGUF file's tokenizer has no tokenizer.ggml.{key}. Convert the model again."
         )
-    if not all(isinstance(value, str) for value in values):
+    if not _only(values, (str,)):
         raise _wrong("a list of texts", key)
     return values
+
+
+def _only(values: list[Any], types: tuple[type, ...]) -> bool:
+    return all(issubclass(found, types) for found in set(map(type, values)))
 
 
 def _wrong(wanted: str, key: str) -> FormatError:
