@@ -51,7 +51,7 @@ class CacheMachine(RuleBasedStateMachine):
         for layer in range(2):
             new = torch.arange(self.count, self.count + torch.Size(size).numel()).float().view(size)
             self.count += new.numel()
-            self.cache.write(layer, cache.groups(rows), new, -new)
+            self.cache.write(layer, self.cache.groups(rows), new, -new)
             for row, keys in zip(rows, new, strict=True):
                 self.lists[row][layer] += [keys[:, t] for t in range(tokens)]
         self.cache.advance(rows, tokens)
