@@ -7,7 +7,8 @@ bfloat16. The kernel adds up each output in the same order however many rows it 
 logits do not depend, to the last bit, on what else is in the batch.
 
 A prompt is bound by arithmetic instead: there the processor's bfloat16 units win where it has them
-(avx512_bf16, AMX). Where it has not, the float16 layout serves both.
+(avx512_bf16, AMX), on weights in the blocked order oneDNN asks for. Where it has not, the float16
+layout serves both.
 
 Laying a matrix out takes FBGEMM some 10 ns a weight on one core, longer than reading the file. It
 happens in the background, in the order the layers are needed; the first token decoded waits for it,
@@ -20,7 +21,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -33,12 +33,16 @@ def supported() -> bool:
 
 
 def has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 natively."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    """Whether the processor multiplies bfloat16 natively, and PyTorch has oneDNN to do so."""
+    return torch.backends.mkldnn.is_available() and bool(
+        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    )
 
+
+_MULTIPLY_WIDE = torch.ops.mkldnn._linear_pointwise
 _MULTIPLY = torch.ops.quantized.linear_dynamic_fp16
-_PIECE = 8192
-"""Rows laid out at a time."""
+_PIECE = 1 << 15
+"""Rows laid out at a time; only a vocabulary has more."""
 
 
 class PackedLinear(nn.Module):
@@ -56,7 +60,7 @@ class PackedLinear(nn.Module):
         self._wide: Tensor | None = None
         self._wide_bias: Tensor | None = None
         if has_bfloat16():
-            self._wide = weight.to(torch.bfloat16)
+            self._wide = torch.ops.mkldnn._reorder_linear_weight(weight.to(torch.bfloat16))
             self._wide_bias = None if bias is None else bias.to(torch.bfloat16)
         # In pieces, so that every thread helps with a vocabulary's matrix.
         biases = [None] * self.out_features if bias is None else bias.split(_PIECE)
@@ -67,15 +71,27 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self._wide is not None and x.dim() == 3 and x.shape[1] > 1:
-            return F.linear(x.to(torch.bfloat16), self._wide, self._wide_bias)
+            x = x.to(torch.bfloat16)
+            return _MULTIPLY_WIDE(x, self._wide, self._wide_bias, "none", [], "")  # type: ignore[no-any-return]
         if not self._packed:
-            self._packed = [piece.result() for piece in self._packing]
-            self._packing = []
+            self.packed()
         if x.dtype != torch.float32:
             x = x.float()
         if len(self._packed) == 1:
             return _MULTIPLY(x, self._packed[0])  # type: ignore[no-any-return]
         return torch.cat([_MULTIPLY(x, piece) for piece in self._packed], -1)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the layout is one piece."""
+        return self.out_features <= _PIECE
+
+    def packed(self) -> Any:
+        """The float16 layout (of a matrix in pieces, the first piece); waits until it is there."""
+        if not self._packed:
+            self._packed = [piece.result() for piece in self._packing]
+            self._packing = []
+        return self._packed[0]
 
     @property
     def bytes_per_token(self) -> int:

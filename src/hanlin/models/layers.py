@@ -80,6 +80,7 @@ class FeedForward(nn.Module):
             config.hidden_size, width * (2 if config.gated else 1), bias=config.mlp_bias
         )
         self.down = Linear(width, config.hidden_size, bias=config.mlp_bias)
+        self.activation_name = config.activation
         self.activation = ACTIVATIONS[config.activation]
 
     def forward(self, x: Tensor) -> Tensor:

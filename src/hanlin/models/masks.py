@@ -42,6 +42,15 @@ class Span:
     """True where the source is real [B, 1, 1, S]; None when all of it is."""
     _masks: dict[tuple[int, bool], tuple[Tensor | None, bool]] = field(default_factory=dict)
 
+    @property
+    def one_token_each(self) -> bool:
+        """Whether the pass adds one token to every row of a cache, in order."""
+        return (
+            self.cache is not None
+            and self.tokens == 1
+            and list(self.rows) == list(range(self.cache.rows))
+        )
+
     def mask(self, start: int, *, sliding: bool) -> tuple[Tensor | None, bool]:
         """The mask for queries from column `start` on, and whether plain causality says it all."""
         key = (start, sliding)

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from hanlin.errors import ConfigError, FormatError, InputError
-from hanlin.kernels.packed import accelerate
 from hanlin.models import load as load_network
 from hanlin.models.directory import read_json
+from hanlin.models.inference import prepare
 from hanlin.models.named import resolve
 from hanlin.models.transformer import Transformer
 from hanlin.tasks.classifier import Classifier
@@ -37,7 +37,7 @@ def load(ref: str | Path, *, dtype: str = "auto") -> Model:
     name, head = str(ref), network.config.head
     if head == "language-model":
         if dtype == "auto":
-            accelerate(network)
+            prepare(network)
         return LanguageModel(network, tokenizer, name=name, defaults=_generation_config(path))
     if head == "classify":
         return Classifier(network, tokenizer, name=name)
