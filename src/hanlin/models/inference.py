@@ -19,51 +19,68 @@ from torch import Tensor, nn
 
 from hanlin.kernels.packed import PackedLinear, accelerate
 from hanlin.models.cache import Cache
-from hanlin.models.layers import RMSNorm
+from hanlin.models.layers import LayerNorm, RMSNorm
 from hanlin.models.transformer import Block, Transformer
 
+_NONE, _RMS, _LAYER, _LAYER_WITH_BIAS = range(4)
 
-class _Norm(nn.Module):
-    """A block's norm, or none."""
 
-    def __init__(self, norm: nn.Module | None) -> None:
-        super().__init__()
-        self.present = norm is not None and not isinstance(norm, nn.Identity)
-        self.rms = isinstance(norm, RMSNorm)
-        weight = getattr(norm, "weight", torch.empty(0)).detach()
-        self.weight = 1.0 + weight.float() if getattr(norm, "plus_one", False) else weight
-        bias = getattr(norm, "bias", None)
-        self.bias = torch.zeros_like(self.weight) if bias is None else bias.detach()
-        self.has_bias = bias is not None
-        self.eps = float(getattr(norm, "eps", 0.0))
+def _norm(x: Tensor, kind: int, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    if kind == 0:
+        return x
+    if kind == 1:
+        return torch.rms_norm(x, [x.shape[-1]], weight, eps)
+    if kind == 2:
+        return F.layer_norm(x, [x.shape[-1]], weight, None, eps)
+    return F.layer_norm(x, [x.shape[-1]], weight, bias, eps)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.present:
-            return x
-        if self.rms:
-            return torch.rms_norm(x, [x.shape[-1]], self.weight, self.eps)
-        bias: Tensor | None = None
-        if self.has_bias:
-            bias = self.bias
-        return F.layer_norm(x, [x.shape[-1]], self.weight, bias, self.eps)
+
+def _described(norm: nn.Module | None) -> tuple[int, Tensor, Tensor]:
+    """A norm as the arguments of `_norm`."""
+    none = torch.empty(0)
+    if isinstance(norm, RMSNorm):
+        weight = norm.weight.detach()
+        return _RMS, 1.0 + weight.float() if norm.plus_one else weight, none
+    if isinstance(norm, LayerNorm):
+        if norm.bias is None:
+            return _LAYER, norm.weight.detach(), none
+        return _LAYER_WITH_BIAS, norm.weight.detach(), norm.bias.detach()
+    return _NONE, none, none
 
 
 class TokenStep(nn.Module):
     """One block, one token for each of R rows: hidden states [R, 1, D] in and out."""
 
-    def __init__(self, block: Block) -> None:
+    # Lists rather than submodules: each of those takes TorchScript 3 ms to see.
+    kinds: list[int]
+    weights: list[Tensor]
+    biases: list[Tensor]
+
+    def __init__(self, block: Block, eps: float) -> None:
         super().__init__()
         attention, mlp = block.attention, block.mlp
         self.heads, self.kv_heads = attention.heads, attention.kv_heads
-        self.channels, self.scale = attention.channels, float(attention.scale)
+        self.channels, self.scale, self.eps = attention.channels, float(attention.scale), eps
         self.sliding = block.sliding
         self.gated, self.activation = mlp.gated, mlp.activation_name
-        self.attention_norm = _Norm(block.attention_norm)
-        self.q_norm, self.k_norm = _Norm(attention.q_norm), _Norm(attention.k_norm)
-        self.attention_post_norm = _Norm(block.attention_post_norm)
-        self.mlp_norm, self.mlp_post_norm = _Norm(block.mlp_norm), _Norm(block.mlp_post_norm)
+        norms = (
+            block.attention_norm,
+            attention.q_norm,
+            attention.k_norm,
+            block.attention_post_norm,
+            block.mlp_norm,
+            block.mlp_post_norm,
+        )
+        described = [_described(norm) for norm in norms]
+        self.kinds = [kind for kind, _, _ in described]
+        self.weights = [weight for _, weight, _ in described]
+        self.biases = [bias for _, _, bias in described]
         self.qkv, self.out = attention.qkv.packed(), attention.out.packed()
         self.up, self.down = mlp.up.packed(), mlp.down.packed()
+
+    def norm(self, x: Tensor, which: int) -> Tensor:
+        """Of the norms above, in their order."""
+        return _norm(x, self.kinds[which], self.weights[which], self.biases[which], self.eps)
 
     def forward(
         self,
@@ -77,18 +94,19 @@ class TokenStep(nn.Module):
     ) -> Tensor:
         """starts: the column of every row, or one for all; cos, sin: empty without rotation."""
         R, H, K, C = x.shape[0], self.heads, self.kv_heads, self.channels
-        qkv = torch.ops.quantized.linear_dynamic_fp16(self.attention_norm(x), self.qkv)
+        qkv = torch.ops.quantized.linear_dynamic_fp16(self.norm(x, 0), self.qkv)
         qkv = qkv.view(R, 1, H + 2 * K, C).transpose(1, 2)
         qk = qkv[:, : H + K]
-        if self.q_norm.present:
-            qk = torch.cat([self.q_norm(qkv[:, :H]), self.k_norm(qkv[:, H : H + K])], 1)
-        turned = cos.shape[-1]
-        if turned == C:
-            qk = torch.addcmul(qk * cos, qk.roll([turned // 2], [-1]), sin)
-        elif turned > 0:
-            part = qk[..., :turned]
-            part = torch.addcmul(part * cos, part.roll([turned // 2], [-1]), sin)
-            qk = torch.cat([part, qk[..., turned:]], -1)
+        if self.kinds[1] != 0:
+            qk = torch.cat([self.norm(qkv[:, :H], 1), self.norm(qkv[:, H : H + K], 2)], 1)
+        rotated = cos.shape[-1]
+        if rotated > 0:
+            half = rotated // 2
+            turning = qk[..., :rotated]
+            turned = turning * cos
+            turned[..., :half].addcmul_(turning[..., half:], sin[..., :half])
+            turned[..., half:].addcmul_(turning[..., :half], sin[..., half:])
+            qk = turned if rotated == C else torch.cat([turned, qk[..., rotated:]], -1)
         q, k, v = qk[:, :H], qk[:, H:], qkv[:, H + K :]
         if len(starts) == 1:
             keys.narrow(2, starts[0], 1).copy_(k)
@@ -105,15 +123,15 @@ class TokenStep(nn.Module):
             y = torch.cat(parts)
         y = y.transpose(1, 2).reshape(R, 1, H * C)
         y = torch.ops.quantized.linear_dynamic_fp16(y, self.out)
-        x = x + self.attention_post_norm(y)
-        y = torch.ops.quantized.linear_dynamic_fp16(self.mlp_norm(x), self.up)
+        x = x + self.norm(y, 3)
+        y = torch.ops.quantized.linear_dynamic_fp16(self.norm(x, 4), self.up)
         if self.gated:
             gate, up = y.chunk(2, -1)
             y = self.activate(gate) * up
         else:
             y = self.activate(y)
         y = torch.ops.quantized.linear_dynamic_fp16(y, self.down)
-        return x + self.mlp_post_norm(y)
+        return x + self.norm(y, 5)
 
     def attend(self, q: Tensor, keys: Tensor, values: Tensor, end: int, window: int) -> Tensor:
         first = 0
@@ -142,6 +160,7 @@ class TokenSteps:
     def __init__(self, model: Transformer) -> None:
         assert model.decoder is not None
         self._blocks = list(model.decoder.layers)
+        self._eps = model.config.norm_eps
         self._steps: list[Any] = []
 
     def __call__(
@@ -153,7 +172,7 @@ class TokenSteps:
     ) -> Tensor:
         """Hidden states [R, 1, D] through every block, for all the rows of `cache`."""
         if not self._steps:
-            self._steps = [_scripted(TokenStep(block)) for block in self._blocks]
+            self._steps = [_scripted(TokenStep(block, self._eps)) for block in self._blocks]
         starts = cache.lengths
         if len(set(starts)) == 1:
             starts = starts[:1]

@@ -36,6 +36,8 @@ class Span:
     rows: Sequence[int] = ()
     """The cache's rows that this pass extends."""
     groups: list[Group] = field(default_factory=list)
+    last_token: bool = False
+    """Whether only the last token's final state is asked for."""
     memory: Tensor | None = None
     """An encoder's output [B, S, D], when not in the cache."""
     memory_mask: Tensor | None = None

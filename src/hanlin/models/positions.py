@@ -83,7 +83,7 @@ class RotaryTable:
         frequencies, factor = inverse_frequencies(self.rope, self.rotated)
         angle = torch.outer(torch.arange(length, dtype=torch.float32), frequencies)
         cos, sin = angle.cos() * factor, angle.sin() * factor
-        # rotate_half(x) * sin == roll(x, half) * [-sin, sin]: the sign lives in the table.
+        # The other half of a head is turned by -sin and sin: the sign lives in the table.
         self._cos = torch.cat([cos, cos], -1).to(device, dtype)
         self._sin = torch.cat([-sin, sin], -1).to(device, dtype)
 
@@ -112,10 +112,14 @@ def rotate(x_BHTC: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     if cos.dtype != x_BHTC.dtype:
         cos, sin = cos.to(x_BHTC.dtype), sin.to(x_BHTC.dtype)
     rotated = cos.shape[-1]
+    half = rotated // 2
+    turning = x_BHTC if rotated == x_BHTC.shape[-1] else x_BHTC[..., :rotated]
+    turned = turning * cos
+    turned[..., :half].addcmul_(turning[..., half:], sin[..., :half])
+    turned[..., half:].addcmul_(turning[..., :half], sin[..., half:])
     if rotated == x_BHTC.shape[-1]:
-        return torch.addcmul(x_BHTC * cos, x_BHTC.roll(rotated // 2, -1), sin)
-    turned, rest = x_BHTC[..., :rotated], x_BHTC[..., rotated:]
-    return torch.cat([torch.addcmul(turned * cos, turned.roll(rotated // 2, -1), sin), rest], -1)
+        return turned
+    return torch.cat([turned, x_BHTC[..., rotated:]], -1)
 
 
 def sinusoids(length: int, width: int) -> Tensor:

@@ -75,12 +75,16 @@ class Block(nn.Module):
         self.mlp_post_norm = post_norm()
         self.dropout = config.dropout
 
-    def forward(self, x: Tensor, span: Span, rotations: Rotations) -> Tensor:
+    def forward(
+        self, x: Tensor, span: Span, rotations: Rotations, *, last_token: bool = False
+    ) -> Tensor:
         h = self.attention_norm(x) if self.before else x
         h = self.attention(
             h, span, self.layer, sliding=self.sliding, rotation=rotations[self.sliding]
         )
         x = self._add(x, h, self.attention_norm, self.attention_post_norm)
+        if last_token:
+            x = x[:, -1:]
         if self.cross is not None:
             h = self.cross_norm(x) if self.before else x
             x = self._add(x, self.cross.cross(h, span, self.layer), self.cross_norm, None)
@@ -155,8 +159,10 @@ class Stack(nn.Module):
             assert span.cache is not None
             x = self.token_steps(x, rotations, span.cache, span.window)
         else:
-            for block in self.layers:
+            for block in self.layers[:-1]:
                 x = block(x, span, rotations)
+            # No later block asks for the other tokens' states.
+            x = self.layers[-1](x, span, rotations, last_token=span.last_token)
         return x if self.final_norm is None else self.final_norm(x)
 
     def _positions(self, span: Span) -> Tensor | None:
@@ -377,6 +383,7 @@ class Transformer(nn.Module):
             cache=cache,
             rows=rows,
             groups=cache.groups(rows),
+            last_token=not every,
         )
         hidden = self.decoder(self._embed(ids), span)
         cache.advance(rows, T)
