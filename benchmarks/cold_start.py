@@ -2,9 +2,10 @@
 
     python benchmarks/cold_start.py [--rounds 5]
 
-Each run is a new process that imports the library, loads SmolLM2-135M-Instruct and produces the first
-token of an answer; also the moment the whole of a 20-token answer is there. transformers is given the
-same GGUF file, and, to be fair to it, also the model saved as safetensors. Needs the `dev` extra.
+Each run is a new process that imports the library, loads SmolLM2-135M-Instruct and produces the
+first token of an answer; also the moment the whole of a 20-token answer is there. transformers is
+given the same GGUF file, and, to be fair to it, also the model saved as safetensors. Needs the
+`dev` extra.
 """
 
 import argparse
@@ -23,7 +24,8 @@ import hanlin
 lm = hanlin.load("smollm2-135m")
 loaded = time.time() - start
 first = None
-for piece in lm.stream("The capital of France is", temperature=0, max_new_tokens=20, ignore_eos=True):
+settings = {"temperature": 0, "max_new_tokens": 20, "ignore_eos": True}
+for piece in lm.stream("The capital of France is", **settings):
     if first is None:
         first = time.time() - start
 print(json.dumps([loaded, first, time.time() - start]))

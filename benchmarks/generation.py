@@ -99,7 +99,10 @@ def main() -> None:
         kind: max((rows[name][kind], name) for name in rows if name != "hanlin") for kind in tokens
     }
     pairs = {
-        kind: [b / a for a, b in zip(seconds["hanlin"][kind], seconds[best[kind][1]][kind], strict=True)]
+        kind: [
+            b / a
+            for a, b in zip(seconds["hanlin"][kind], seconds[best[kind][1]][kind], strict=True)
+        ]
         for kind in tokens
     }
     ratios = {kind: statistics.median(values) for kind, values in pairs.items()}

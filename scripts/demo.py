@@ -5,7 +5,6 @@ commands to try. Takes about a minute beside the downloads (178 MB, once).
 """
 
 import json
-import math
 import shlex
 import subprocess
 import sys
@@ -30,25 +29,18 @@ UNSEEN = (
 
 
 def heading(english: str, chinese: str) -> None:
-    print(f"\n\033[1m{english}  {chinese}\033[0m" if sys.stdout.isatty() else f"\n{english}  {chinese}")
+    bold, plain = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
+    print(f"\n{bold}{english}  {chinese}{plain}", flush=True)
 
 
-def run(*words: str, text: str | None = None, show: bool = True) -> str:
-    """Print a command, run it, show what it prints; a failure ends the demo with its own message."""
-    shown = " ".join(shlex.quote(word) for word in words)
-    print(f"$ hanlin {shown}" if text is None else f"$ hanlin {shown} < (…)", flush=True)
-    command = [str(HANLIN), *words]
-    if show and text is None:
-        done = subprocess.run(command)
-        out = ""
-    else:
-        done = subprocess.run(command, input=text, stdout=subprocess.PIPE, text=True)
-        out = done.stdout
-        if show:
-            print(out, end="", flush=True)
+def run(*words: str, text: str | None = None, quiet: bool = False) -> str:
+    """Print a command and run it; unless `quiet`, show what it prints. A failure ends the demo."""
+    print("$ hanlin", shlex.join(words), "" if text is None else "< (…)", flush=True)
+    pipe = subprocess.PIPE if quiet else None
+    done = subprocess.run([str(HANLIN), *words], input=text, stdout=pipe, text=True)
     if done.returncode:
         sys.exit(done.returncode)
-    return out
+    return done.stdout or ""
 
 
 def conversation() -> None:
@@ -64,14 +56,14 @@ def conversation() -> None:
 
 def nearest_sentence() -> None:
     heading("English: which of these sentences is nearest in meaning?", "英文：哪一句意思最接近？")
-    out = run("predict", "minilm", "-", text="\n".join([QUESTION, *SENTENCES]), show=False)
+    out = run("predict", "minilm", "-", text="\n".join([QUESTION, *SENTENCES]), quiet=True)
     vectors = [json.loads(line)["embedding"] for line in out.splitlines()]
 
-    def cosine(a: list[float], b: list[float]) -> float:
-        return math.sumprod(a, b) / math.sqrt(math.sumprod(a, a) * math.sumprod(b, b))
+    def dot(a: list[float], b: list[float]) -> float:
+        return sum(x * y for x, y in zip(a, b, strict=True))
 
     ranked = sorted(
-        zip((cosine(vectors[0], v) for v in vectors[1:]), SENTENCES, strict=True), reverse=True
+        zip((dot(vectors[0], v) for v in vectors[1:]), SENTENCES, strict=True), reverse=True
     )
     print(f"  {QUESTION}")
     for score, sentence in ranked:
@@ -79,7 +71,9 @@ def nearest_sentence() -> None:
 
 
 def chinese_tokenizer() -> None:
-    heading("中文：用本项目的中文文档训练一个分词器。", "Chinese: learn a tokenizer from our pages.")
+    heading(
+        "中文：用本项目的中文文档训练一个分词器。", "Chinese: learn a tokenizer from our pages."
+    )
     pages = [ROOT / "README.zh-CN.md", ROOT / "docs" / "architecture.zh.md"]
     with tempfile.TemporaryDirectory() as folder:
         own, sample = f"{folder}/tokenizer", Path(folder) / "sample.txt"
@@ -87,7 +81,7 @@ def chinese_tokenizer() -> None:
         run("tokenizer", "train", *(str(page) for page in pages), "--vocab-size", "1500", "-o", own)
         print("未见过的一段话，每个词元的字节数  bytes a token on a passage it has not seen:")
         for tokenizer in ("smollm2-135m", own):
-            out = run("tokenizer", "measure", tokenizer, str(sample), "--json", show=False)
+            out = run("tokenizer", "measure", tokenizer, str(sample), "--json", quiet=True)
             print(f"  {json.loads(out)['bytes_per_token']:.2f}")
 
 
@@ -102,7 +96,9 @@ def main() -> None:
     heading("How fast is it here?", "在这台机器上有多快？")
     run("bench", "decode")
     minutes, seconds = divmod(round(time.perf_counter() - start), 60)
-    heading(f"That took {minutes} min {seconds} s. Next:", f"用时 {minutes} 分 {seconds} 秒。接下来：")
+    heading(
+        f"That took {minutes} min {seconds} s. Next:", f"用时 {minutes} 分 {seconds} 秒。接下来："
+    )
     print("  .venv/bin/hanlin chat smollm2-135m       talk with it yourself  自己和它聊聊")
     print("  .venv/bin/hanlin --help                  all that it does       全部功能")
 

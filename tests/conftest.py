@@ -1,4 +1,4 @@
-"""Fixtures every room's tests may use: shared data where it lies, the named models where they can be had."""
+"""Fixtures for every room: shared data where it lies, the named models where they can be had."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real data sets beside the checkout, or HANLIN_DATA; skips where there is none."""
+    """The folder of real data sets beside the checkout, or HANLIN_DATA; skips without."""
     here = Path(os.environ.get("HANLIN_DATA", Path(__file__).parents[2] / "shared" / "data"))
     if not here.is_dir():
         pytest.skip("no shared data here (set HANLIN_DATA to a folder of data sets)")

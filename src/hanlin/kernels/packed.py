@@ -1,10 +1,10 @@
 """Linear layers laid out for inference on a CPU: one layout for a token, another for a prompt.
 
-Decoding reads every weight once for a single token, so its speed is that of memory: weights are kept
-in float16, laid out by FBGEMM in the order its kernel reads them, and multiplied with float32
+Decoding reads every weight once for a single token, so its speed is that of memory: weights are
+kept in float16, laid out by FBGEMM in the order its kernel reads them, and multiplied with float32
 activations in float32. Rounding a weight to float16 costs 2e-4 of its size, eight times less than
-bfloat16. The kernel adds up each output in the same order however many rows it is given, so a token's
-logits do not depend, to the last bit, on what else is in the batch.
+bfloat16. The kernel adds up each output in the same order however many rows it is given, so a
+token's logits do not depend, to the last bit, on what else is in the batch.
 
 A prompt is bound by arithmetic instead: there the processor's bfloat16 units win where it has them
 (avx512_bf16, AMX), on weights in the blocked order oneDNN asks for. Where it has not, the float16
@@ -18,6 +18,7 @@ the prompt before it does not. Measured in docs/benchmarks.md; the choice is doc
 import os
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ def supported() -> bool:
 
 def has_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 natively, and PyTorch has oneDNN to do so."""
-    return torch.backends.mkldnn.is_available() and bool(
+    return torch.backends.mkldnn.is_available() and bool(  # type: ignore[no-untyped-call]
         torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     )
 
@@ -50,8 +51,8 @@ _PIECE = 1 << 15
 class PackedLinear(nn.Module):
     """y = x W^T + b for inference; stands in for an nn.Linear, whose weight it does not keep.
 
-    x: [R, in] or [R, T, in] of any float type, T tokens of a sequence. For T = 1 and for [R, in] the
-    result is float32; for longer texts it is bfloat16 where the processor multiplies it.
+    x: [R, in] or [R, T, in] of any float type, T tokens of a sequence. For T = 1 and for [R, in]
+    the result is float32; for longer texts it is bfloat16 where the processor multiplies it.
     """
 
     def __init__(self, linear: nn.Linear, *, pool: ThreadPoolExecutor) -> None:
@@ -65,10 +66,9 @@ class PackedLinear(nn.Module):
             self._wide = torch.ops.mkldnn._reorder_linear_weight(weight.to(torch.bfloat16), _PROMPT)
             self._wide_bias = None if bias is None else bias.to(torch.bfloat16)
         # In pieces, so that every thread helps with a vocabulary's matrix.
-        biases = [None] * self.out_features if bias is None else bias.split(_PIECE)
-        self._packing: list[Future[Any]] = [
-            pool.submit(_pack, *piece) for piece in zip(weight.split(_PIECE), biases, strict=False)
-        ]
+        biases = repeat(None) if bias is None else torch.split(bias, _PIECE)
+        pieces = zip(torch.split(weight, _PIECE), biases, strict=False)
+        self._packing: list[Future[Any]] = [pool.submit(_pack, *piece) for piece in pieces]
         self._packed: list[Any] = []
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,13 +1,13 @@
 """A network made ready for inference on a CPU: packed layers, and a short way for decoded tokens.
 
 A decoded token is a thousand small operations, and between them Python takes as long as the memory
-does over the weights. `TokenStep` is a block as one TorchScript function for the case that matters:
-one new token for every row of a cache. It computes what `Block` computes, operation by operation, so
-the result is the same to the last bit (tests/models/test_inference.py); a block that has what it
-lacks (cross-attention, score caps, relative positions) goes the long way.
+does over the weights. `TokenStep` is a block as one TorchScript function for the case that
+matters: one new token for every row of a cache. It computes what `Block` computes, operation by
+operation, so the result is the same to the last bit (tests/models/test_inference.py); a block that
+has what it lacks (cross-attention, score caps, relative positions) goes the long way.
 
-TorchScript is interpreted: it needs no compiler on the user's machine, as torch.compile would, and no
-warm-up. It is deprecated; where a future PyTorch has it no more, the long way is taken.
+TorchScript is interpreted: it needs no compiler on the user's machine, as torch.compile would, and
+no warm-up. It is deprecated; where a future PyTorch has it no more, the long way is taken.
 """
 
 import warnings
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from hanlin.kernels.packed import PackedLinear, accelerate
 from hanlin.models.cache import Cache
 from hanlin.models.layers import LayerNorm, RMSNorm
-from hanlin.models.transformer import Block, Transformer
+from hanlin.models.transformer import Block, Stack, Transformer
 
 _NONE, _RMS, _LAYER, _LAYER_WITH_BIAS = range(4)
 
@@ -75,8 +75,7 @@ class TokenStep(nn.Module):
         self.kinds = [kind for kind, _, _ in described]
         self.weights = [weight for _, weight, _ in described]
         self.biases = [bias for _, _, bias in described]
-        self.qkv, self.out = attention.qkv.packed(), attention.out.packed()
-        self.up, self.down = mlp.up.packed(), mlp.down.packed()
+        self.qkv, self.out, self.up, self.down = (layer.packed() for layer in _linears(block))
 
     def norm(self, x: Tensor, which: int) -> Tensor:
         """Of the norms above, in their order."""
@@ -159,7 +158,7 @@ class TokenSteps:
 
     def __init__(self, model: Transformer) -> None:
         assert model.decoder is not None
-        self._blocks = list(model.decoder.layers)
+        self._blocks = _blocks(model.decoder)
         self._eps = model.config.norm_eps
         self._steps: list[Any] = []
 
@@ -207,11 +206,14 @@ def prepare(model: Transformer) -> None:
     )
     if not plain or model.decoder is None:
         return
-    layers = [layer for block in model.decoder.layers for layer in _linears(block)]
+    layers = [layer for block in _blocks(model.decoder) for layer in _linears(block)]
     if all(isinstance(layer, PackedLinear) and layer.whole for layer in layers):
         model.decoder.token_steps = TokenSteps(model)
 
 
-def _linears(block: nn.Module) -> list[nn.Module]:
-    assert isinstance(block, Block)
+def _blocks(stack: Stack) -> list[Block]:
+    return [block for block in stack.layers if isinstance(block, Block)]
+
+
+def _linears(block: Block) -> list[Any]:
     return [block.attention.qkv, block.attention.out, block.mlp.up, block.mlp.down]

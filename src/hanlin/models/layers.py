@@ -41,7 +41,7 @@ class RMSNorm(nn.Module):
         self.plus_one = plus_one
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight
+        weight: Tensor = self.weight
         if self.plus_one:
             weight = 1.0 + weight.float()
         if x.dtype == weight.dtype:
