@@ -136,3 +136,19 @@ def test_what_else_is_in_the_batch_changes_nothing_bit_for_bit(
         [[alone]] = generate(fast, tokenizer, [prompt], settings)
         assert alone.tokens == in_batch.tokens
         assert [t.logprob for t in alone.logprobs] == [t.logprob for t in in_batch.logprobs]
+
+
+def test_transformers_generates_from_what_we_save(
+    smollm2_gguf: Path, ours: Transformer, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    import transformers
+
+    from hanlin.models.directory import save_directory
+
+    saved = save_directory(ours, tmp_path / "model", tokenizer=tokenizer)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(saved, dtype=torch.float32)
+    batch = transformers.AutoTokenizer.from_pretrained(saved)(PROMPTS[0], return_tensors="pt")
+    out = theirs.generate(**batch, do_sample=False, max_new_tokens=8)
+    settings = Sampling(temperature=0.0, max_new_tokens=8)
+    [[result]] = generate(ours, tokenizer, [tokenizer.encode(PROMPTS[0])], settings)
+    assert out[0, batch["input_ids"].shape[1] :].tolist() == list(result.tokens)

@@ -133,8 +133,9 @@ def save(tokenizer: Tokenizer, directory: Path) -> None:
     }
     if tokenizer.splits_special:
         config["split_special_tokens"] = True
+    # Without a [CLS], the library still numbers the texts of a pair; no model asks for that.
     _, type_ids = tokenizer.encode_pair("a", "a")
-    types = ["token_type_ids"] if 1 in type_ids else []
+    types = ["token_type_ids"] if 1 in type_ids and tokenizer.cls_id is not None else []
     config["model_input_names"] = ["input_ids", *types, "attention_mask"]
     text = json.dumps(config, ensure_ascii=False, indent=2) + "\n"
     write_whole(directory / CONFIG, text.encode())
