@@ -108,10 +108,10 @@ def test_its_own_generate_writes_the_same(
     assert list(result.tokens[:until]) == theirs[:until]
 
 
-def test_the_fast_layout_writes_what_float32_writes_for_a_while(
+def test_the_default_layout_stays_close_to_float32(
     ours: Transformer, smollm2_gguf: Path, tokenizer: Tokenizer
 ) -> None:
-    """The default layout rounds weights; its next-token distribution must stay close."""
+    """It rounds weights, and prompts to bfloat16; the next token hardly changes."""
     import hanlin
 
     fast = hanlin.load(str(smollm2_gguf)).network

@@ -38,6 +38,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "relu": {"gated": False, "activation": "relu"},
     "gelu": {"activation": "gelu"},
 }
+LONG_WAY = {"gemma2": {"attention_softcap": 5.0}, "t5-like": {"position": "relative"}}
 
 
 def network(changes: dict[str, Any], seed: int) -> Transformer:
@@ -91,10 +92,10 @@ def test_the_short_way_is_the_long_way_bit_for_bit(name: str, lengths: list[int]
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", [*SHAPES, *LONG_WAY])
 @torch.inference_mode()
 def test_packing_rounds_and_no_more(name: str) -> None:
-    model = network(SHAPES[name], seed=3)
+    model = network((SHAPES | LONG_WAY)[name], seed=3)
     exact = read(model, [6], steps=4)
     prepare(model)
     packed = read(model, [6], steps=4)
@@ -102,6 +103,29 @@ def test_packing_rounds_and_no_more(name: str) -> None:
     for a, b in zip(exact, packed, strict=True):
         # The prompt is read in bfloat16 where there is such a unit: 8 bits of mantissa.
         assert (a - b).abs().max() < 0.1 * scale
+
+
+@pytest.mark.parametrize("position", ["sinusoidal", "relative"])
+@pytest.mark.parametrize("source", [1, 2, 9])
+@torch.inference_mode()
+def test_an_encoder_decoder_is_packed_too(source: int, position: str) -> None:
+    changes = {"shape": "encoder-decoder", "position": position, "decoder_start_id": 0}
+    model = network(changes, seed=5)
+    ids = torch.randint(0, 61, (source,), generator=torch.Generator().manual_seed(2))
+
+    def answer() -> list[torch.Tensor]:
+        cache = model.new_cache(2, 4)
+        for row in range(2):
+            model.remember(cache, row, ids)
+        return [model.extend(torch.full((2, width), 7), cache) for width in (1, 3, 1)]
+
+    exact = answer()
+    whole = model(ids[None], decoder_ids=torch.tensor([[7]])).logits
+    prepare(model)
+    for a, b in zip(exact, answer(), strict=True):
+        assert (a - b).abs().max() < 0.1 * exact[0].abs().max()
+    again = model(ids[None], decoder_ids=torch.tensor([[7]])).logits
+    assert (whole - again).abs().max() < 0.1 * whole.abs().max()
 
 
 @torch.inference_mode()

@@ -93,7 +93,7 @@ class Attention(nn.Module):
         q = self.q(x_BTD).view(B, T, self.heads, self.channels).transpose(1, 2)
         if span.cache is None:
             assert span.memory is not None
-            k, v = self.project_source(span.memory)
+            k, v = (t.to(q.dtype) for t in self.project_source(span.memory))
             return self._finish(self._attend(q, k, v, span.memory_mask, causal=False))
         sources = [span.cache.sources[row][layer] for row in span.rows]
         parts, first = [], 0
@@ -102,7 +102,7 @@ class Attention(nn.Module):
             last = first + 1
             while last < B and sources[last][0] is sources[first][0]:
                 last += 1
-            k, v = (t.expand(last - first, -1, -1, -1) for t in sources[first])
+            k, v = (t.to(q.dtype).expand(last - first, -1, -1, -1) for t in sources[first])
             parts.append(self._attend(q[first:last], k, v, None, causal=False))
             first = last
         return self._finish(parts[0] if len(parts) == 1 else torch.cat(parts))

@@ -352,7 +352,8 @@ class Transformer(nn.Module):
         assert self.encoder is not None
         assert self.decoder is not None
         memory = self._read(self.encoder, source_ids.unsqueeze(0), None)
-        cache.sources[row] = [block.cross.project_source(memory) for block in self.decoder.layers]  # type: ignore[union-attr, operator]
+        sources = [block.cross.project_source(memory) for block in self.decoder.layers]  # type: ignore[union-attr, operator]
+        cache.sources[row] = [(k.to(self.dtype), v.to(self.dtype)) for k, v in sources]
 
     def extend(
         self, ids: Tensor, cache: Cache, *, rows: Sequence[int] | None = None, every: bool = False
