@@ -254,10 +254,15 @@ def _read(master, *, seconds=90.0):
     return os.read(master, 4096) if ready else b""
 
 
+_unread = {}
+"""By terminal: what came behind the text that was last waited for."""
+
+
 def _expect(master, wanted, *, seconds=120.0):
     """Read until `wanted` has been written."""
-    seen, end = b"", time.monotonic() + seconds
+    seen, end = _unread.pop(master, b""), time.monotonic() + seconds
     while wanted not in seen:
         assert time.monotonic() < end, f"waited for {wanted!r}, saw {seen!r}"
         seen += _read(master, seconds=1.0)
+    _unread[master] = seen[seen.index(wanted) + len(wanted) :]
     return seen
