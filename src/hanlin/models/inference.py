@@ -10,7 +10,11 @@ TorchScript is interpreted: it needs no compiler on the user's machine, as torch
 no warm-up. It is deprecated; where a future PyTorch has it no more, the long way is taken.
 """
 
+import signal
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -171,7 +175,8 @@ class TokenSteps:
     ) -> Tensor:
         """Hidden states [R, 1, D] through every block, for all the rows of `cache`."""
         if not self._steps:
-            self._steps = [_scripted(TokenStep(block, self._eps)) for block in self._blocks]
+            with _interrupts_kept():
+                self._steps = [_scripted(TokenStep(block, self._eps)) for block in self._blocks]
         starts = cache.lengths
         if len(set(starts)) == 1:
             starts = starts[:1]
@@ -180,6 +185,23 @@ class TokenSteps:
             cos, sin = rotations[block.sliding] or (none, none)
             x = step(x, cos, sin, cache.keys[layer], cache.values[layer], starts, window or 0)
         return x
+
+
+@contextmanager
+def _interrupts_kept() -> Iterator[None]:
+    """Deliver a Ctrl-C afterwards: TorchScript loses the exception while it compiles."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    kept: list[Any] = []
+    signal.signal(signal.SIGINT, lambda *arguments: kept.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if kept:
+        before(*kept[-1])
 
 
 def _scripted(step: nn.Module) -> Any:
