@@ -230,14 +230,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(tiny_llama):
         os.write(master, b"Hello\n")
         _expect(master, b"ANSWER")
         os.write(master, b"\x03")
-        try:
-            _expect(master, b"[stopped]", seconds=40.0)
-        except AssertionError:
-            # A library's C++ may swallow one exception; a person presses again while it writes.
-            os.write(master, b"Once more\n")
-            _expect(master, b"ANSWER")
-            os.write(master, b"\x03")
-            _expect(master, b"[stopped]")
+        _expect(master, b"[stopped]")
         _expect(master, b"you> ")
         assert process.poll() is None
         os.write(master, b"/exit\n")
