@@ -310,7 +310,7 @@ def test_what_is_not_a_model_is_never_replaced(kind: str, model_dir: Path, tmp_p
     assert kept.read_text() == "mine"
 
 
-@pytest.mark.parametrize("failing", ["save_file", "_write_json", "_sync"])
+@pytest.mark.parametrize("failing", ["save_file", "_write_json", "sync", "exchange"])
 def test_a_full_disk_leaves_the_old_model_and_no_draft(
     failing: str, model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -340,6 +340,7 @@ def test_a_failing_rename_puts_the_old_model_back(
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", refuse)
+    monkeypatch.setattr(directory_module, "exchange", lambda one, other: False)
     with pytest.raises(HanlinError, match="Input/output error"):
         save_directory(model, model_dir)
     assert {p.name: p.read_bytes() for p in model_dir.iterdir()} == before

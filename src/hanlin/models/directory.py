@@ -22,6 +22,7 @@ from torch import Tensor
 
 from hanlin.errors import FormatError, HanlinError, NotFoundError
 from hanlin.models.config import ModelConfig
+from hanlin.models.exchange import exchange, sync
 from hanlin.models.families import describe, family_of
 from hanlin.models.transformer import Transformer
 from hanlin.models.weights import Respelled, Tensors, gather, refuse_unknown, scatter
@@ -191,20 +192,20 @@ def save_directory(
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        _write(model, draft, tokenizer, generation, provenance, shard_bytes)
+        write_files(
+            model,
+            draft,
+            tokenizer=tokenizer,
+            generation=generation,
+            provenance=provenance,
+            shard_bytes=shard_bytes,
+        )
         draft.chmod(0o755)
         if target.exists():
-            old = draft.with_name(draft.name + ".old")
-            target.rename(old)
-            try:
-                draft.rename(target)
-            except OSError:
-                old.rename(target)
-                raise
-            _keep_the_rest(old, target)
-            shutil.rmtree(old, ignore_errors=True)
+            _replace(target, draft)
         else:
             draft.rename(target)
+        sync(target.parent)
     except (OSError, SafetensorError) as error:
         raise HanlinError(
             f"Could not write {target} ({error}). Free some space or choose "
@@ -225,38 +226,74 @@ def _is_replaceable(target: Path) -> bool:
     return config.is_file() and "model_type" in read_json(config)
 
 
-def _keep_the_rest(old: Path, target: Path) -> None:
-    """Move over what the new model did not replace, except what described the old one."""
+def _replace(target: Path, draft: Path) -> None:
+    """Put `draft` where `target` is; a kill at any moment leaves one of the two there, whole."""
+    _keep_the_rest(target, draft)
+    if exchange(draft, target):
+        return
+    old = draft.with_name(draft.name + ".old")
+    target.rename(old)
+    try:
+        draft.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _keep_the_rest(old: Path, draft: Path) -> None:
+    """Link into the draft what the new model does not replace, except what described the old."""
     for entry in old.iterdir():
         stale = re.fullmatch(
             r"model.*\.safetensors(\.index\.json)?|(generation_config|hanlin)\.json", entry.name
         )
-        if not stale and not (target / entry.name).exists():
-            entry.rename(target / entry.name)
+        kept = draft / entry.name
+        if stale or kept.exists():
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.copytree(entry, kept, symlinks=True, copy_function=_link)
+        else:
+            _link(str(entry), str(kept))
 
 
-def _write(
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)  # a file system without links
+
+
+def write_files(
     model: Transformer,
-    draft: Path,
-    tokenizer: "Tokenizer | None",
-    generation: Mapping[str, Any] | None,
-    provenance: Mapping[str, Any] | None,
-    shard_bytes: int,
+    directory: Path,
+    *,
+    tokenizer: "Tokenizer | None" = None,
+    generation: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    shard_bytes: int = 5_000_000_000,
 ) -> None:
+    """Write a model's files into a directory that is there and that nobody reads yet.
+
+    They are on the disk when this returns. Raises `OSError` or `SafetensorError`, and `ConfigError`
+    as `save_directory` does.
+    """
     config = model.config
     family = family_of(config.family)
     raw = describe(config) | {"dtype": str(model.dtype).removeprefix("torch.")}
-    _write_json(draft / "config.json", raw)
+    _write_json(directory / "config.json", raw)
     tensors = scatter(family.weights(config), dict(model.named_parameters()))
-    _write_shards(tensors, draft, shard_bytes)
+    _write_shards(tensors, directory, shard_bytes)
     if config.head == "language-model":
         tokens = (*SPECIAL, "forced_bos_token_id", "forced_eos_token_id")
         defaults = {name: raw[name] for name in tokens if raw.get(name) is not None}
-        _write_json(draft / "generation_config.json", defaults | dict(generation or {}))
+        _write_json(directory / "generation_config.json", defaults | dict(generation or {}))
     if tokenizer is not None:
-        tokenizer.save(draft)
+        tokenizer.save(directory)
     if provenance is not None:
-        _write_json(draft / "hanlin.json", dict(provenance))
+        _write_json(directory / "hanlin.json", dict(provenance))
+    for entry in directory.iterdir():
+        sync(entry)
+    sync(directory)
 
 
 def _write_shards(tensors: dict[str, Tensor], draft: Path, shard_bytes: int) -> None:
@@ -272,13 +309,11 @@ def _write_shards(tensors: dict[str, Tensor], draft: Path, shard_bytes: int) -> 
     metadata = {"format": "pt"}
     if len(shards) == 1:
         save_file(shards[0], draft / "model.safetensors", metadata)
-        _sync(draft / "model.safetensors")
         return
     where: dict[str, str] = {}
     for number, shard in enumerate(shards, 1):
         name = f"model-{number:05}-of-{len(shards):05}.safetensors"
         save_file(shard, draft / name, metadata)
-        _sync(draft / name)
         where |= dict.fromkeys(shard, name)
     total = sum(t.numel() * t.element_size() for t in tensors.values())
     index = {"metadata": {"total_size": total}, "weight_map": where}
@@ -288,9 +323,3 @@ def _write_shards(tensors: dict[str, Tensor], draft: Path, shard_bytes: int) -> 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     path.write_text(text, encoding="utf-8")
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
