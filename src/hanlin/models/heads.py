@@ -36,10 +36,14 @@ class VocabularyHead(nn.Module):
         self.logit_scale = config.logit_scale
         self.softcap = config.logit_softcap
 
-    def forward(self, x: Tensor) -> Tensor:
+    def states(self, x: Tensor) -> Tensor:
+        """What the projection multiplies: hidden states [..., D], transformed and scaled."""
         if self.transform is not None:
             x = self.transform(x)
-        logits = self.projection(x if self.logit_scale == 1.0 else x * self.logit_scale)
+        return x if self.logit_scale == 1.0 else x * self.logit_scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.projection(self.states(x))
         if self.softcap is not None:
             logits = torch.tanh(logits / self.softcap) * self.softcap
         return logits  # type: ignore[no-any-return]

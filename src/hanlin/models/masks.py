@@ -1,8 +1,9 @@
-"""Which token sees which: causal, padded, sliding, and T5's distance bias, as one object per pass.
+"""Which token sees which: causal, padded, sliding, documents side by side, T5's distance bias.
 
-A pass either reads whole padded sequences (training, scoring, encoding) or extends rows of a cache.
-In a cache rows have lengths of their own; rows of one length are attended to in one call, rows of
-different lengths one by one, so that a row's numbers never depend on its neighbours.
+One object per pass. A pass either reads whole padded sequences (training, scoring, encoding) or
+extends rows of a cache. In a cache rows have lengths of their own; rows of one length are attended
+to in one call, rows of different lengths one by one, so that a row's numbers never depend on its
+neighbours.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,6 +32,8 @@ class Span:
     dtype: torch.dtype
     padding: Tensor | None = None
     """True where a token is real [B, T]; None when all are."""
+    segments: Tensor | None = None
+    """The document each token belongs to [B, T]: tokens see their own; None when all are one."""
     bias: Bias | None = None
     cache: Cache | None = None
     rows: Sequence[int] = ()
@@ -66,7 +69,8 @@ class Span:
         key = torch.arange(S, device=self.device)
         window = self.window if sliding else None
         narrow = window is not None and (window if self.causal else window // 2) < S
-        plain = self.padding is None and not narrow and self.bias is None
+        plain = self.padding is None and self.segments is None
+        plain = plain and not narrow and self.bias is None
         if plain and (not self.causal or T == 1):
             return None, False
         if plain and start == 0:
@@ -76,10 +80,14 @@ class Span:
         if narrow:
             assert window is not None
             allowed &= distance < window if self.causal else distance.abs() <= window // 2
+        if self.segments is not None:
+            assert start == 0
+            allowed = allowed & (self.segments[:, :, None] == self.segments[:, None, :])
         if self.padding is not None:
             assert start == 0
             # A padded query may see itself alone: a row with nothing to see would be NaN.
             allowed = allowed & self.padding[:, None, :] | (distance == 0)
+        if allowed.dim() == 3:
             allowed = allowed.unsqueeze(1)
         if self.bias is None:
             return allowed, False

@@ -122,6 +122,17 @@ def rotate(x_BHTC: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([turned, x_BHTC[..., rotated:]], -1)
 
 
+def positions_within(segments_BT: Tensor, real_BT: Tensor | None = None) -> Tensor:
+    """Each token's position in its own segment [B, T]: real tokens counted from where it starts."""
+    real = torch.ones_like(segments_BT) if real_BT is None else real_BT
+    after = real.long().cumsum(1)
+    before = after - real.long()
+    starts = torch.ones_like(segments_BT, dtype=torch.bool)
+    starts[:, 1:] = segments_BT[:, 1:] != segments_BT[:, :-1]
+    # What had been counted when the segment began: counts never fall, so the last start is largest.
+    return (after - 1 - before.where(starts, 0).cummax(1).values).clamp(min=0)
+
+
 def sinusoids(length: int, width: int) -> Tensor:
     """Fixed position vectors [length, width]; wavelengths from 2 pi to 10000 * 2 pi."""
     channel = torch.arange(width) // 2 * 2

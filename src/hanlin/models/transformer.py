@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from hanlin.errors import InputError
 from hanlin.models.attention import Attention
@@ -18,7 +19,7 @@ from hanlin.models.config import ModelConfig
 from hanlin.models.heads import ClassifyHead, TokenHead, VocabularyHead, pool
 from hanlin.models.layers import Embedding, FeedForward, Linear, make_norm
 from hanlin.models.masks import Span
-from hanlin.models.positions import RotaryTable, relative_buckets, sinusoids
+from hanlin.models.positions import RotaryTable, positions_within, relative_buckets, sinusoids
 
 TokenSteps = Callable[[Tensor, "Rotations", Cache, int | None], Tensor]
 Rotations = dict[bool, tuple[Tensor, Tensor] | None]
@@ -135,6 +136,7 @@ class Stack(nn.Module):
         self._sinusoids: Tensor | None = None
         self.token_steps: TokenSteps | None = None
         """A shorter way through the blocks for one new token a row; see `inference.prepare`."""
+        self.checkpointing = False
 
     def forward(self, x: Tensor, span: Span, token_types: Tensor | None = None) -> Tensor:
         x = x + p if (p := self._positions(span)) is not None else x
@@ -158,6 +160,12 @@ class Stack(nn.Module):
         if self.token_steps is not None and span.one_token_each:
             assert span.cache is not None
             x = self.token_steps(x, rotations, span.cache, span.window)
+        elif self.checkpointing and self.training and torch.is_grad_enabled():
+            for kind in set(self.config.kinds):
+                # The blocks share the masks: made within one, they would be missed by another.
+                span.mask(0, sliding=kind == "sliding")
+            for block in self.layers:
+                x = checkpoint(block, x, span, rotations, use_reentrant=False)
         else:
             for block in self.layers[:-1]:
                 x = block(x, span, rotations)
@@ -223,6 +231,20 @@ class Transformer(nn.Module):
                 nn.init.zeros_(module.bias)
 
     @property
+    def checkpointing(self) -> bool:
+        """Whether training keeps only each block's input and computes the rest again (Chen et al.
+        2016): less memory, a third more work."""
+        return any(stack.checkpointing for stack in self._stacks())
+
+    @checkpointing.setter
+    def checkpointing(self, wanted: bool) -> None:
+        for stack in self._stacks():
+            stack.checkpointing = wanted
+
+    def _stacks(self) -> list[Stack]:
+        return [stack for stack in (self.encoder, self.decoder) if stack is not None]
+
+    @property
     def dtype(self) -> torch.dtype:
         """The type the residual stream is computed in."""
         return self.embedding.weight.dtype
@@ -244,19 +266,42 @@ class Transformer(nn.Module):
         """Read whole sequences.
 
         ids: [B, T]. attention_mask: [B, T], 1 or True at real tokens (None: all are); padding may
-        be on either side, positions count real tokens. decoder_ids: [B, T'], encoder-decoders only.
+        be on either side, positions count real tokens. decoder_ids: [B, U], encoder-decoders only.
         """
-        if self.encoder is None:
+        hidden = self.hidden(
+            ids, attention_mask, decoder_ids, decoder_mask=decoder_mask, token_types=token_types
+        )
+        return self._output(hidden, ids, attention_mask)
+
+    def hidden(
+        self,
+        ids: Tensor,
+        attention_mask: Tensor | None = None,
+        decoder_ids: Tensor | None = None,
+        *,
+        decoder_mask: Tensor | None = None,
+        token_types: Tensor | None = None,
+        segments: Tensor | None = None,
+    ) -> Tensor:
+        """The last hidden states [B, T, D] (encoder-decoders: [B, U, D]), which heads stand on.
+
+        As `forward`; segments: [B, T], the document each token belongs to: attention stays within
+        equal numbers, and positions start anew where the number changes.
+        """
+        if self.encoder is None or self.decoder is None:
+            stack = self.decoder or self.encoder
+            assert stack is not None
             if decoder_ids is not None:
-                raise InputError("A decoder reads one sequence. Leave decoder_ids out.")
-            assert self.decoder is not None
-            hidden = self._read(self.decoder, ids, attention_mask, token_types=token_types)
-            return self._output(hidden, ids, attention_mask)
-        if self.decoder is None:
-            if decoder_ids is not None:
-                raise InputError("An encoder reads one sequence. Leave decoder_ids out.")
-            hidden = self._read(self.encoder, ids, attention_mask, token_types=token_types)
-            return self._output(hidden, ids, attention_mask)
+                who = "A decoder" if stack.causal else "An encoder"
+                raise InputError(f"{who} reads one sequence. Leave decoder_ids out.")
+            return self._read(
+                stack, ids, attention_mask, token_types=token_types, segments=segments
+            )
+        if segments is not None:
+            raise InputError(
+                "An encoder-decoder reads one document a row. Leave segments out, and give each "
+                "document a row of its own."
+            )
         memory = self._read(self.encoder, ids, attention_mask, token_types=token_types)
         if decoder_ids is None:
             if self.config.head != "classify":
@@ -265,10 +310,7 @@ class Transformer(nn.Module):
         elif self.config.head == "classify":
             raise InputError("A classifier's decoder reads the text itself. Leave decoder_ids out.")
         mask = None if attention_mask is None else attention_mask.bool()[:, None, None, :]
-        hidden = self._read(
-            self.decoder, decoder_ids, decoder_mask, memory=memory, memory_mask=mask
-        )
-        return self._output(hidden, ids, attention_mask)
+        return self._read(self.decoder, decoder_ids, decoder_mask, memory=memory, memory_mask=mask)
 
     def shift(self, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Targets [B, T] to decoder inputs: the start token first, the last token dropped.
@@ -292,6 +334,7 @@ class Transformer(nn.Module):
         attention_mask: Tensor | None,
         *,
         token_types: Tensor | None = None,
+        segments: Tensor | None = None,
         memory: Tensor | None = None,
         memory_mask: Tensor | None = None,
     ) -> Tensor:
@@ -300,6 +343,8 @@ class Transformer(nn.Module):
         if attention_mask is not None and not bool(attention_mask.all()):
             padding = attention_mask.bool()
             positions = (padding.long().cumsum(1) - 1).clamp(min=0)
+        if segments is not None:
+            positions = positions_within(segments, padding)
         self._check_length(ids.shape[1])
         span = Span(
             positions,
@@ -309,6 +354,7 @@ class Transformer(nn.Module):
             ids.device,
             self.dtype,
             padding=padding,
+            segments=segments,
             memory=memory,
             memory_mask=memory_mask,
         )
