@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hanlin.tasks.loading import load
     from hanlin.tasks.masked import Candidate, MaskedLanguageModel
     from hanlin.tasks.model import Model
-    from hanlin.tasks.scoring import Score
+    from hanlin.tasks.scoring import Likelihood
 
 __all__ = [
     "Candidate",
@@ -22,9 +22,9 @@ __all__ = [
     "Encoder",
     "Label",
     "LanguageModel",
+    "Likelihood",
     "MaskedLanguageModel",
     "Model",
-    "Score",
     "load",
 ]
 
@@ -34,9 +34,9 @@ _MODULES = {
     "Encoder": "encoder",
     "Label": "classifier",
     "LanguageModel": "language",
+    "Likelihood": "scoring",
     "MaskedLanguageModel": "masked",
     "Model": "model",
-    "Score": "scoring",
     "load": "loading",
 }
 

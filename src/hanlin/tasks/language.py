@@ -8,7 +8,7 @@ from hanlin.generation import Generation, Piece, Sampling, generate, stream
 from hanlin.models.transformer import Transformer
 from hanlin.tasks.batches import fitting
 from hanlin.tasks.model import Model, texts_of
-from hanlin.tasks.scoring import Score, log_probabilities
+from hanlin.tasks.scoring import Asked, Likelihood, log_probabilities
 from hanlin.tasks.settings import sampling_of
 from hanlin.tokenizers import Tokenizer
 
@@ -100,7 +100,7 @@ class LanguageModel(Model):
                 )
         return self.tokenizer.encode_chat(turns)
 
-    def score(self, text: str, continuation: str | None = None) -> Score:
+    def score(self, text: str, continuation: str | None = None) -> Likelihood:
         """How likely the model finds `text`, or `continuation` after it (natural logarithms).
 
         Both are tokenized as one text; a token with at least one character of the continuation is
@@ -126,10 +126,9 @@ class LanguageModel(Model):
         if first >= len(ids):
             what = "text" if continuation is None else "continuation"
             raise InputError(f"The {what} has no tokens to score. Give it some words.")
-        logprobs, greedy = log_probabilities(self.network, ids, first=first)
-        return Score(sum(logprobs), tuple(ids[first:]), tuple(logprobs), greedy, size)
+        return self._likelihood(Asked(ids, first), size)
 
-    def _score_answer(self, text: str, continuation: str | None) -> Score:
+    def _score_answer(self, text: str, continuation: str | None) -> Likelihood:
         if continuation is None:
             raise InputError(
                 f"{self.name} is an encoder-decoder, which scores an answer to a text. "
@@ -144,9 +143,14 @@ class LanguageModel(Model):
                 "its config.json."
             )
         fitting(answer, length=self.context, what="continuation")
-        logprobs, greedy = log_probabilities(self.network, [start, *answer], first=1, source=source)
-        size = len(continuation.encode())
-        return Score(sum(logprobs), tuple(answer), tuple(logprobs), greedy, size)
+        asked = Asked([start, *answer], 1, source)
+        return self._likelihood(asked, len(continuation.encode()))
+
+    def _likelihood(self, asked: Asked, size: int) -> Likelihood:
+        [scored] = log_probabilities(self.network, [asked], context=self.context)
+        logprobs = tuple(scored.logprobs.tolist())
+        tokens = tuple(asked.ids[asked.first :])
+        return Likelihood(sum(logprobs), tokens, logprobs, bool(scored.greedy.all()), size)
 
     def _start(self) -> int | None:
         """The token a text is taken to follow."""

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 
 from hanlin.errors import ConfigError, InputError
+from hanlin.models.heads import VocabularyHead
 from hanlin.tasks.batches import batches, fitting
 from hanlin.tasks.encoder import Encoder
 from hanlin.tasks.model import texts_of
-from hanlin.tasks.scoring import Score, gathered
+from hanlin.tasks.scoring import Likelihood, gathered
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class MaskedLanguageModel(Encoder):
             )
         ]
 
-    def score(self, text: str) -> Score:
+    def score(self, text: str) -> Likelihood:
         """The pseudo log likelihood (Salazar et al. 2020): each token guessed from all the others.
 
         Special tokens are not scored. Raises `InputError` for a text that is empty or too long.
@@ -77,19 +78,21 @@ class MaskedLanguageModel(Encoder):
         if not places:
             raise InputError("The text has no tokens to score. Give it some words.")
         hidden = [[*ids[:place], mask, *ids[place + 1 :]] for place in places]
+        head = self.network.head
+        assert isinstance(head, VocabularyHead)
         logprobs = [0.0] * len(places)
         greedy = True
         with torch.inference_mode():
             for batch in batches(hidden, pad=0, max_tokens=self.batch_tokens):
-                logits = self.network(batch.ids).logits
+                states = self.network.hidden(batch.ids)
                 rows = torch.tensor([places[i] for i in batch.order])
                 targets = torch.tensor([ids[places[i]] for i in batch.order])
-                values, best = gathered(logits[torch.arange(len(rows)), rows], targets)
-                greedy = greedy and best
-                for i, value in zip(batch.order, values, strict=True):
+                values, best = gathered(head, states[torch.arange(len(rows)), rows], targets)
+                greedy = greedy and bool(best.all())
+                for i, value in zip(batch.order, values.tolist(), strict=True):
                     logprobs[i] = value
         tokens = tuple(ids[place] for place in places)
-        return Score(sum(logprobs), tokens, tuple(logprobs), greedy, len(text.encode()))
+        return Likelihood(sum(logprobs), tokens, tuple(logprobs), greedy, len(text.encode()))
 
     def _candidate(self, text: str, spelt: str, number: int, token: int, score: float) -> Candidate:
         word = self.tokenizer.token_bytes(token).decode(errors="replace")
