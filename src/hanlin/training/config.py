@@ -1,0 +1,362 @@
+"""The settings of a training run: the sections of its YAML file, checked one by one and together.
+
+A setting that would have no effect under the others is an error, and so are two that contradict
+each other. Importing this does not import torch.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from hanlin.config import refuse, written_as
+from hanlin.config.plain import name_or_mapping, texts
+from hanlin.errors import ConfigError, nearest
+from hanlin.training.durations import Duration
+from hanlin.training.optimizer_settings import OptimizerSettings
+from hanlin.training.schedules import Schedule
+
+ObjectiveName = Literal["causal-lm", "masked-lm", "span-corruption", "denoising", "seq2seq"]
+SHAPES: dict[ObjectiveName, tuple[str, ...]] = {
+    "causal-lm": ("decoder",),
+    "masked-lm": ("encoder",),
+    "span-corruption": ("encoder-decoder",),
+    "denoising": ("encoder-decoder",),
+    "seq2seq": ("encoder-decoder",),
+}
+"""Which shapes of model an objective trains."""
+
+
+def _read_objective(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"name": value}
+    if not isinstance(value, Mapping) or isinstance(value.get("options"), Mapping):
+        return value
+    options = {key: item for key, item in value.items() if key != "name"}
+    return {**({"name": value["name"]} if "name" in value else {}), "options": options}
+
+
+def _write_objective(objective: "ObjectiveSettings") -> Any:
+    return {"name": objective.name, **objective.options} if objective.options else objective.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveSettings:
+    """What the model learns to do: a name, with the fields of that objective beside it."""
+
+    name: ObjectiveName = "causal-lm"
+    """causal-lm, masked-lm, span-corruption, denoising or seq2seq."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the objective (`hanlin.training.objectives`), written beside the name."""
+
+
+written_as(_read_objective, _write_objective)(ObjectiveSettings)
+
+
+def _read_data(value: Any) -> Any:
+    if isinstance(value, str | list | tuple):
+        return {"train": texts(value)}
+    if isinstance(value, Mapping):
+        out = dict(value)
+        for name in ("train", "validation"):
+            if name in out:
+                out[name] = texts(out[name])
+        # A share is no path.
+        given = out.get("validation")
+        if isinstance(given, int | float) and not isinstance(given, bool):
+            out["validation"] = [f"{given * 100:.12g}%"]
+        elif "validation" in out and given is None:
+            out["validation"] = []
+        return out
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """What is learnt from."""
+
+    train: tuple[str, ...]
+    """Files, folders or patterns of text, or directories of token shards."""
+    validation: tuple[str, ...] = ("5%",)
+    """Kept out of training: a share of the documents such as 5%, or sources of their own; empty for
+    no validation."""
+    field: str | None = None
+    """Which column of a table, or key of a JSON line, holds the text."""
+    source: str | None = None
+    """seq2seq: the column of what the encoder reads."""
+    target: str | None = None
+    """seq2seq: the column of what the decoder learns to write."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        if not self.train:
+            problems.append("train names no source. Name files or folders of text.")
+        shares = [v for v in self.validation if re.fullmatch(r"\s*[0-9.]+\s*%\s*", v)]
+        if shares and len(self.validation) > 1:
+            problems.append("validation is a share of the text or a list of sources, not both.")
+        elif shares and not 0 < (self.validation_share or 0.0) < 1:
+            problems.append(f"validation is {shares[0]}; it must be above 0 % and below 100 %.")
+        refuse(problems)
+
+    @property
+    def validation_share(self) -> float | None:
+        """The share of the training documents that is kept out; None where sources are named."""
+        if len(self.validation) != 1 or not self.validation[0].strip().endswith("%"):
+            return None
+        try:
+            return float(self.validation[0].strip().removesuffix("%")) / 100
+        except ValueError:
+            return None
+
+
+written_as(_read_data)(DataSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSettings:
+    """What one step of the optimiser reads."""
+
+    sequences: int = 32
+    """Sequences of a step, over all micro-batches and all processes."""
+    length: int = 256
+    """Tokens of a sequence."""
+    micro: int | None = None
+    """Sequences that one process holds in memory at a time; all of its share when not given."""
+
+    def __post_init__(self) -> None:
+        refuse(
+            [
+                f"{name} is {value}; it must be at least 1."
+                for name, value in vars(self).items()
+                if value is not None and value < 1
+            ]
+        )
+        if self.length < 2:
+            raise ConfigError("length is 1; a sequence needs two tokens to have a next one.")
+        if self.micro is not None and self.sequences % self.micro:
+            raise ConfigError(
+                f"micro {self.micro} does not divide sequences {self.sequences}. Choose a divisor."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointSettings:
+    """How often a run is saved, so that it can go on."""
+
+    every: Duration = Duration(seconds=600.0)
+    """Steps, tokens, epochs or time between two checkpoints."""
+    keep: int = 2
+    """How many checkpoints stay, the newest first."""
+    activation: bool = False
+    """Keep only each block's input while training and compute the rest again: about a third more
+    time for much less memory."""
+
+    def __post_init__(self) -> None:
+        if self.keep < 1:
+            raise ConfigError(f"keep is {self.keep}; at least one checkpoint must stay.")
+
+
+def _read_evaluate(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"every": value}
+    if isinstance(value, Mapping) and "prompts" in value:
+        return {**value, "prompts": texts(value["prompts"])}
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    """When the validation part is looked at, and what samples are shown."""
+
+    every: Duration | None = None
+    """Steps, tokens, epochs or time between two evaluations; ten over the run when not given. There
+    is always one at the end."""
+    tokens: int | None = None
+    """Look at so many tokens of the validation part at most; None for all of it. The evaluation at
+    the end always takes all."""
+    prompts: tuple[str, ...] = ()
+    """What the model continues at every evaluation (for an encoder: fills in)."""
+    samples: int = 1
+    """Continuations of each prompt; without prompts, of the beginning of the validation text."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.tokens is not None and self.tokens < 1:
+            problems.append(f"tokens is {self.tokens}; it must be at least 1.")
+        if self.samples < 0:
+            problems.append(f"samples is {self.samples}; it must not be negative.")
+        if self.prompts and self.samples == 0:
+            problems.append("prompts have no effect with samples: 0. Remove them.")
+        refuse(problems)
+
+
+written_as(_read_evaluate)(EvaluateSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardSettings:
+    """What happens when a step's loss or gradient is not a number, or jumps."""
+
+    spike: float | None = 6.0
+    """A step whose loss or gradient norm lies so many standard deviations above the recent ones is
+    skipped; null for no such check. What is not a number is always skipped."""
+    window: int = 128
+    """How many recent steps those are measured over."""
+    patience: int = 10
+    """The run stops when so many steps in a row were skipped."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.spike is not None and self.spike <= 0:
+            problems.append(f"spike is {self.spike:g}; it must be above zero, or null.")
+        if self.window < 2:
+            problems.append(f"window is {self.window}; a deviation needs at least 2 steps.")
+        if self.patience < 1:
+            problems.append(f"patience is {self.patience}; it must be at least 1.")
+        refuse(problems)
+
+
+def _read_track(value: Any) -> Any:
+    return texts(value) if value is not None else []
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A training run."""
+
+    model: str | dict[str, Any]
+    """A model to start from (a name, a directory), or a mapping for a fresh one: family, and the
+    fields of ModelConfig that differ from its defaults."""
+    tokenizer: str | None = None
+    """A directory with a tokenizer; needed for a fresh model unless the data are token shards."""
+    objective: ObjectiveSettings = ObjectiveSettings()
+    """What the model learns to do."""
+    data: DataSettings
+    """What is learnt from."""
+    batch: BatchSettings = BatchSettings()
+    """What one step reads."""
+    optimizer: OptimizerSettings = OptimizerSettings()
+    """How the weights are changed."""
+    schedule: Schedule = Schedule()
+    """How the learning rate goes over the run."""
+    duration: Duration
+    """How long: 2000 steps, 3 epochs, 50M tokens, 10 minutes, or several, of which the first to be
+    over ends the run."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: products in bfloat16; the weights and the optimiser stay in float32."""
+    compile: bool = False
+    """Compile the blocks with torch.compile: a minute at the start, faster steps after it."""
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    """When the run is saved."""
+    evaluate: EvaluateSettings = EvaluateSettings()
+    """When the validation part is looked at."""
+    guard: GuardSettings = GuardSettings()
+    """What happens when the loss jumps."""
+    distributed: Literal["none", "ddp", "fsdp"] = "none"
+    """Under torchrun: ddp copies the model to every process, fsdp shards it."""
+    budget: str | None = None
+    """"2 cores, 30 minutes": sizes, batch, learning rate and duration are chosen for the text where
+    they are not given."""
+    seed: int = 0
+    """Everything random is drawn from it."""
+    output: Path
+    """The directory of the model, its checkpoints, metrics and report."""
+    track: tuple[Literal["tensorboard"], ...] = ()
+    """Other places that metrics are written to: tensorboard."""
+
+    def __post_init__(self) -> None:
+        refuse(
+            [
+                *_model_problems(self),
+                *_data_problems(self),
+                *_time_problems(self),
+                *(
+                    []
+                    if 0 <= self.seed < 2**63
+                    else [f"seed is {self.seed}; it must be 0 or more."]
+                ),
+            ]
+        )
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the model is drawn from nothing."""
+        return not isinstance(self.model, str)
+
+
+def _read_train(value: Any) -> Any:
+    if isinstance(value, Mapping) and "track" in value:
+        return {**value, "track": _read_track(value["track"])}
+    return value
+
+
+written_as(_read_train)(TrainConfig)
+
+
+def _model_problems(config: TrainConfig) -> list[str]:
+    """A fresh model's fields exist, and its shape is one that the objective trains."""
+    from hanlin.models.new import NEW, field_problems
+
+    if isinstance(config.model, str):
+        return []
+    if not isinstance(family := config.model.get("family"), str):
+        known = ", ".join(NEW)
+        return [f"model has no family. Name one of {known}."]
+    if family not in NEW:
+        return [f"model.family {family!r} is not known.{nearest(family, list(NEW))}"
+                f" There are: {', '.join(NEW)}."]  # fmt: skip
+    problems = [f"model.{problem}" for problem in field_problems(config.model)]
+    objective, shape = config.objective.name, config.model.get("shape", NEW[family].shape)
+    if shape not in SHAPES[objective]:
+        fitting = [name for name, shapes in SHAPES.items() if shape in shapes]
+        problems.append(
+            f"objective {objective} trains {SHAPES[objective][0]} models, and {family} is "
+            f"{'an' if shape[0] == 'e' else 'a'} {shape}. Use {' or '.join(fitting)}, or a family "
+            f"such as {_example(SHAPES[objective][0])}."
+        )
+    return problems
+
+
+def _example(shape: str) -> str:
+    return {"decoder": "llama", "encoder": "modernbert", "encoder-decoder": "t5"}[shape]
+
+
+def _data_problems(config: TrainConfig) -> list[str]:
+    problems = []
+    data, pair = config.data, (config.data.source, config.data.target)
+    if config.objective.name == "seq2seq":
+        if any(pair) and not all(pair):
+            problems.append("data: give both source and target, or neither (source, target).")
+        if data.field is not None:
+            problems.append("data.field has no effect on seq2seq. Use source and target.")
+    elif any(pair):
+        problems.append(
+            f"data.source and data.target have no effect on {config.objective.name}; they belong to "
+            "seq2seq. Use field."
+        )
+    if not data.validation and config.evaluate != EvaluateSettings():
+        shown = ", ".join(
+            f"evaluate.{f.name}"
+            for f in fields(EvaluateSettings)
+            if f.name in ("every", "tokens")
+            and getattr(config.evaluate, f.name) != getattr(EvaluateSettings(), f.name)
+        )
+        if shown:
+            problems.append(
+                f"{shown} has no effect without data.validation. Give a part to look at."
+            )
+    return problems
+
+
+def _time_problems(config: TrainConfig) -> list[str]:
+    problems = []
+    warmup = config.schedule.warmup.duration
+    if warmup is not None:
+        for name, amount in warmup.amounts.items():
+            if (whole := config.duration.amounts.get(name)) is not None and amount >= whole:
+                problems.append(
+                    f"schedule.warmup ({warmup}) is as long as the run ({config.duration}). "
+                    "Shorten it, or write a share such as 2%."
+                )
+    return problems
