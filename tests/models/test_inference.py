@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from hanlin.kernels.packed import PackedLinear, supported
+from hanlin.kernels.packed import PackedLinear, Pools, supported
 from hanlin.models.config import ModelConfig, Rope
 from hanlin.models.inference import prepare
 from hanlin.models.transformer import Transformer
@@ -135,7 +135,7 @@ def test_one_token_is_multiplied_in_float16_weights_and_float32_sums() -> None:
     torch.manual_seed(0)
     linear = torch.nn.Linear(96, 40_000)  # two pieces
     with ThreadPoolExecutor(1) as pool:
-        packed = PackedLinear(linear, pool=pool)
+        packed = PackedLinear(linear, pools=Pools(pool, pool))
     x = torch.randn(3, 1, 96)
     oracle = x.double() @ linear.weight.half().double().T + linear.bias.double()
     assert (packed(x) - oracle).abs().max() < 1e-5
@@ -149,7 +149,7 @@ def test_a_row_of_a_product_does_not_know_how_many_there_are() -> None:
     torch.manual_seed(0)
     for width, rows in ((576, 960), (1536, 576), (64, 64)):
         with ThreadPoolExecutor(1) as pool:
-            packed = PackedLinear(torch.nn.Linear(width, rows), pool=pool)
+            packed = PackedLinear(torch.nn.Linear(width, rows), pools=Pools(pool, pool))
         x = torch.randn(64, 1, width)
         together = packed(x)
         for count in (1, 2, 3, 5, 8, 16, 33):

@@ -10,16 +10,17 @@ A prompt is bound by arithmetic instead: there the processor's bfloat16 units wi
 (avx512_bf16, AMX), on weights in the blocked order oneDNN asks for. Where it has not, the float16
 layout serves both.
 
-Laying a matrix out takes FBGEMM some 10 ns a weight on one core, longer than reading the file. It
-happens in the background, in the order the layers are needed; the first token decoded waits for it,
-the prompt before it does not. Measured in docs/benchmarks.md; the choice is docs/decisions/0004.
+Reading a matrix (unpacking it, from a quantised file) and laying it out happen in the background,
+in the order the layers are needed, so that a model is there at once. FBGEMM takes some 10 ns a
+weight on one core, more than everything else: the prompt does not wait for it, the first token
+does. Measured in docs/benchmarks.md; the choice is docs/decisions/0004.
 """
 
 import os
 import sys
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +49,13 @@ _PIECE = 1 << 15
 """Rows laid out at a time; only a vocabulary has more."""
 
 
+class Pools(NamedTuple):
+    """Where weights are laid out: what a prompt waits for, and what gives way to it."""
+
+    first: ThreadPoolExecutor
+    second: ThreadPoolExecutor
+
+
 class PackedLinear(nn.Module):
     """y = x W^T + b for inference; stands in for an nn.Linear, whose weight it does not keep.
 
@@ -55,26 +63,27 @@ class PackedLinear(nn.Module):
     the result is float32; for longer texts it is bfloat16 where the processor multiplies it.
     """
 
-    def __init__(self, linear: nn.Linear, *, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, linear: nn.Linear, *, pools: Pools) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        weight = linear.weight.detach()
         bias = None if linear.bias is None else linear.bias.detach().float()
+        self._wide_bias = None if bias is None else bias.to(torch.bfloat16)
+        read: Callable[[], Tensor] = getattr(linear, "unread", None) or linear.weight.detach
+        weight: Future[Tensor] = Future()
         self._wide: Tensor | None = None
-        self._wide_bias: Tensor | None = None
-        if has_bfloat16():
-            self._wide = torch.ops.mkldnn._reorder_linear_weight(weight.to(torch.bfloat16), _PROMPT)
-            self._wide_bias = None if bias is None else bias.to(torch.bfloat16)
-        # In pieces, so that every thread helps with a vocabulary's matrix.
-        biases = repeat(None) if bias is None else torch.split(bias, _PIECE)
-        pieces = zip(torch.split(weight, _PIECE), biases, strict=False)
-        self._packing: list[Future[Any]] = [pool.submit(_pack, *piece) for piece in pieces]
         self._packed: list[Any] = []
+        self._reading: Future[Tensor | None] | None = pools.first.submit(_read, read, weight)
+        # In pieces, so that every thread helps with a vocabulary's matrix.
+        rows = range(0, self.out_features, _PIECE)
+        self._packing = [pools.second.submit(_pack, weight, bias, row) for row in rows]
 
     def forward(self, x: Tensor) -> Tensor:
-        if self._wide is not None and x.dim() == 3 and x.shape[1] > 1:
-            x = x.to(torch.bfloat16)
-            return _MULTIPLY_WIDE(x, self._wide, self._wide_bias, "none", [], "")  # type: ignore[no-any-return]
+        if x.dim() == 3 and x.shape[1] > 1:
+            if self._reading is not None:
+                self._wide, self._reading = self._reading.result(), None
+            if self._wide is not None:
+                x = x.to(torch.bfloat16)
+                return _MULTIPLY_WIDE(x, self._wide, self._wide_bias, "none", [], "")  # type: ignore[no-any-return]
         if not self._packed:
             self.packed()
         if x.dtype != torch.float32:
@@ -101,8 +110,23 @@ class PackedLinear(nn.Module):
         return 2 * self.in_features * self.out_features
 
 
-def _pack(weight: Tensor, bias: Tensor | None) -> Any:
-    return torch.ops.quantized.linear_prepack_fp16(weight.float().contiguous(), bias)
+def _read(read: Callable[[], Tensor], weight: Future[Tensor]) -> Tensor | None:
+    """Pass a weight on; give its blocked layout, where the processor multiplies bfloat16."""
+    try:
+        matrix = read()
+    except BaseException as error:
+        weight.set_exception(error)
+        raise
+    weight.set_result(matrix)
+    if not has_bfloat16():
+        return None
+    return torch.ops.mkldnn._reorder_linear_weight(matrix.to(torch.bfloat16), _PROMPT)  # type: ignore[no-any-return]
+
+
+def _pack(weight: Future[Tensor], bias: Tensor | None, row: int) -> Any:
+    rows = slice(row, row + _PIECE)
+    part = weight.result()[rows].float().contiguous()
+    return torch.ops.quantized.linear_prepack_fp16(part, None if bias is None else bias[rows])
 
 
 def _give_way() -> None:
@@ -127,7 +151,11 @@ def accelerate(model: nn.Module) -> None:
     ]
     # The vocabulary's first: the prompt needs it too.
     layers.sort(key=lambda layer: layer[2].out_features <= _PIECE)
-    pool = ThreadPoolExecutor(torch.get_num_threads(), "pack", _give_way)
+    threads = torch.get_num_threads()
+    pools = Pools(
+        ThreadPoolExecutor(threads, "read"), ThreadPoolExecutor(threads, "pack", _give_way)
+    )
     for parent, name, child in layers:
-        setattr(parent, name, PackedLinear(child, pool=pool))
-    pool.shutdown(wait=False)
+        setattr(parent, name, PackedLinear(child, pools=pools))
+    for pool in pools:
+        pool.shutdown(wait=False)

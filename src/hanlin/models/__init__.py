@@ -11,29 +11,39 @@ from hanlin.errors import ConfigError, NotFoundError
 
 if TYPE_CHECKING:
     from hanlin.models.transformer import Transformer
+    from hanlin.models.weights import Tensors
 
 __all__ = ["load"]
 
 
-def load(ref: str | Path, dtype: str = "float32") -> "Transformer":
+def load(ref: str | Path, dtype: str = "float32", *, inference: bool = False) -> "Transformer":
     """The network that `ref` names: an alias, a directory, a .gguf file, or a hub id.
 
     dtype: float32, bfloat16, float16, float64, or "stored" for the directory's own. Returns a
-    `Transformer` in eval mode. Raises NotFoundError, FormatError, ConfigError.
+    `Transformer` in eval mode. With `inference`, a language model's layers are read and laid out
+    for this processor in the background (`inference.prepare`): it is ready sooner and faster, and
+    can be neither trained nor saved. Raises NotFoundError, FormatError, ConfigError.
     """
-    from hanlin.models.directory import DTYPES, build, load_directory
+    from hanlin.kernels.packed import supported
+    from hanlin.models.directory import DTYPES, Shards, build, read_config
     from hanlin.models.families import family_of
     from hanlin.models.gguf import read_gguf
+    from hanlin.models.inference import prepare
     from hanlin.models.named import resolve
 
     if dtype != "stored" and dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}, stored.")
-    wanted = DTYPES.get(dtype)
     path = resolve(str(ref))
+    tensors: Tensors
     if path.is_dir():
-        return load_directory(path, dtype=wanted)
-    if path.suffix == ".gguf":
-        file = read_gguf(path)
+        config, tensors = read_config(path), Shards(path)
+    elif path.suffix == ".gguf":
+        tensors = file = read_gguf(path)
         config = family_of(file.hf_config["model_type"]).read(file.hf_config)
-        return build(config, file, dtype=wanted)
-    raise NotFoundError(f"{path} is neither a model directory nor a .gguf file.")
+    else:
+        raise NotFoundError(f"{path} is neither a model directory nor a .gguf file.")
+    lay_out = inference and config.head == "language-model" and supported()
+    network = build(config, tensors, dtype=DTYPES.get(dtype), lazy=lay_out)
+    if lay_out:
+        prepare(network)
+    return network

@@ -24,6 +24,7 @@ from hanlin.errors import FormatError, HanlinError, NotFoundError
 from hanlin.models.config import ModelConfig
 from hanlin.models.exchange import exchange, sync
 from hanlin.models.families import describe, family_of
+from hanlin.models.layers import Linear
 from hanlin.models.transformer import Transformer
 from hanlin.models.weights import Respelled, Tensors, gather, refuse_unknown, scatter
 
@@ -93,6 +94,10 @@ class Shards:
             )
         return tensor if dtype is None else tensor.to(dtype)
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """One tensor's shape, without reading it."""
+        return tuple(self._where[name].get_slice(name).get_shape())
+
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; raises FormatError or NotFoundError naming the file."""
@@ -120,9 +125,12 @@ def read_config(directory: Path) -> ModelConfig:
 
 
 def build(
-    config: ModelConfig, tensors: Tensors, *, dtype: torch.dtype | None = None
+    config: ModelConfig, tensors: Tensors, *, dtype: torch.dtype | None = None, lazy: bool = False
 ) -> Transformer:
-    """A Transformer with these weights, in `dtype` (None: as stored); nothing is initialised."""
+    """A Transformer with these weights, in `dtype` (None: as stored); nothing is initialised.
+
+    With `lazy` the matrices of linear layers are checked and left for `inference.prepare` to read.
+    """
     family = family_of(config.family)
     config = family.fit(config, tensors)
     table = family.weights(config)
@@ -148,25 +156,32 @@ def build(
     with torch.device("meta"):
         model = Transformer(config)
     expected = {name: p.shape for name, p in model.named_parameters()}
-    for name, tensor in state.items():
+    for name, unread in state.items():
         if name not in expected:
             raise AssertionError(f"{config.family}'s table names {name}, which the model lacks")
-        if tensor.shape != expected[name]:
+        if unread.shape != expected[name]:
             raise FormatError(
-                f"{' + '.join(table[name].names)} has shape {list(tensor.shape)}; config.json "
+                f"{' + '.join(table[name].names)} has shape {list(unread.shape)}; config.json "
                 f"calls for {list(expected[name])}."
             )
     missing = set(expected) - set(state)
     assert not missing, f"{config.family}'s table lacks {sorted(missing)}"
-    model.load_state_dict(state, assign=True, strict=False)
+    if lazy:
+        for name, module in model.named_modules():
+            if isinstance(module, Linear) and f"{name}.weight" in state:
+                module.unread = state.pop(f"{name}.weight")
+    weights = {name: unread() for name, unread in state.items()}
+    model.load_state_dict(weights, assign=True, strict=False)
     if config.tie_embeddings and config.head in ("language-model", "masked-lm"):
         model.head.projection.weight = model.embedding.weight  # type: ignore[union-attr]
     return model.eval()
 
 
-def load_directory(directory: Path, *, dtype: torch.dtype | None = None) -> Transformer:
+def load_directory(
+    directory: Path, *, dtype: torch.dtype | None = None, lazy: bool = False
+) -> Transformer:
     """The model of a directory; raises FormatError or NotFoundError saying what is wrong."""
-    return build(read_config(directory), Shards(directory), dtype=dtype)
+    return build(read_config(directory), Shards(directory), dtype=dtype, lazy=lazy)
 
 
 def save_directory(

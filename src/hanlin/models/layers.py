@@ -20,6 +20,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class Linear(nn.Linear):
     """An nn.Linear whose weights the Transformer draws, once, or a directory brings."""
 
+    unread: Callable[[], Tensor] | None = None
+    """Reads the weight, where a lazy load has left it in its file."""
+
     def reset_parameters(self) -> None:
         """Leave the weights as they are: drawing them twice takes time, and 2 s on `meta`."""
 

@@ -7,6 +7,7 @@ and splitting copies bits; nothing is computed, so a round trip is exact.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
+from math import prod
 from typing import Protocol
 
 import torch
@@ -43,6 +44,10 @@ class Tensors(Protocol):
         """One tensor, as stored (a GGUF file's: float32) unless a `dtype` is given."""
         ...
 
+    def shape(self, name: str, /) -> tuple[int, ...]:
+        """One tensor's shape, without reading it."""
+        ...
+
 
 class Respelled:
     """Tensors of which some go by another name in the file than in the table."""
@@ -72,6 +77,10 @@ class Respelled:
             return self._tensors.tensor(stored)
         return self._tensors.tensor(stored, dtype=dtype)
 
+    def shape(self, name: str, /) -> tuple[int, ...]:
+        """One tensor's shape, without reading it."""
+        return self._tensors.shape(self._stored[name])
+
 
 def linear(
     ours: str, *theirs: str, bias: bool, sizes: tuple[int, ...] = (), transpose: bool = False
@@ -90,10 +99,49 @@ def norm(ours: str, theirs: str, *, bias: bool) -> Iterator[tuple[str, Source]]:
     return linear(ours, theirs, bias=bias)
 
 
+@dataclass(frozen=True)
+class Unread:
+    """One of our tensors, checked and not yet read; call it to read it."""
+
+    source: Source
+    tensors: Tensors
+    dtype: torch.dtype | None
+    """None: as stored."""
+
+    def __call__(self) -> Tensor:
+        convert = {} if self.dtype is None else {"dtype": self.dtype}
+        parts = [self.tensors.tensor(name, **convert) for name in self.source.names]
+        if self.source.transpose:
+            parts = [parts[0].t().contiguous()]
+        tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return tensor.reshape(-1) if self.source.shape is not None else tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape it will have; raises FormatError where its parts cannot be joined so."""
+        shapes = [self.tensors.shape(name) for name in self.source.names]
+        for name, shape, size in zip_longest(self.source.names, shapes, self.source.sizes):
+            alike = len(shapes) == 1 or (len(shape) > 0 and shape[1:] == shapes[0][1:])
+            if (
+                not alike
+                or (size is not None and shape[0] != size)
+                or (self.source.transpose and len(shape) > 2)
+            ):
+                raise FormatError(
+                    f"{name} has shape {list(shape)}, which is not what config.json calls for. "
+                    "They may belong to different models."
+                )
+        if self.source.shape is not None:
+            return (prod(shapes[0]),)
+        if self.source.transpose:
+            return shapes[0][::-1]
+        return shapes[0] if len(shapes) == 1 else (sum(s[0] for s in shapes), *shapes[0][1:])
+
+
 def gather(
     table: Mapping[str, Source], tensors: Tensors, dtype: torch.dtype | None
-) -> dict[str, Tensor]:
-    """Our state dict, read from `tensors`; raises FormatError naming what is missing."""
+) -> dict[str, Unread]:
+    """Our state dict, to be read from `tensors`; raises FormatError naming what is missing."""
     held = set(tensors.tensor_names)
     missing = [name for source in table.values() for name in source.names if name not in held]
     if missing:
@@ -101,31 +149,7 @@ def gather(
             f"The weights lack {_some(missing)}. The file may be cut short, or belong to another "
             "model than config.json describes."
         )
-    convert = {} if dtype is None else {"dtype": dtype}
-    state = {}
-    for ours, source in table.items():
-        parts = [tensors.tensor(name, **convert) for name in source.names]
-        _check_parts(source, parts)
-        if source.transpose:
-            parts = [parts[0].t().contiguous()]
-        tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
-        state[ours] = tensor.reshape(-1) if source.shape is not None else tensor
-    return state
-
-
-def _check_parts(source: Source, parts: list[Tensor]) -> None:
-    """Refuse what cannot be joined or transposed; `build` compares the whole's shape."""
-    for name, part, size in zip_longest(source.names, parts, source.sizes):
-        alike = len(parts) == 1 or (part.dim() > 0 and part.shape[1:] == parts[0].shape[1:])
-        if (
-            not alike
-            or (size is not None and part.shape[0] != size)
-            or (source.transpose and part.dim() > 2)
-        ):
-            raise FormatError(
-                f"{name} has shape {list(part.shape)}, which is not what config.json calls for. "
-                "They may belong to different models."
-            )
+    return {ours: Unread(source, tensors, dtype) for ours, source in table.items()}
 
 
 def scatter(table: Mapping[str, Source], state: Mapping[str, Tensor]) -> dict[str, Tensor]:

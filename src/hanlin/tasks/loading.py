@@ -5,7 +5,6 @@ from pathlib import Path
 from hanlin.errors import ConfigError, FormatError, InputError
 from hanlin.models import load as load_network
 from hanlin.models.directory import read_json
-from hanlin.models.inference import prepare
 from hanlin.models.named import resolve
 from hanlin.models.transformer import Transformer
 from hanlin.tasks.classifier import Classifier
@@ -31,13 +30,12 @@ def load(ref: str | Path, *, dtype: str = "auto") -> Model:
     if dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}.")
     path = resolve(ref)
-    network = load_network(path, dtype="float32" if dtype == "auto" else dtype)
+    auto = dtype == "auto"
+    network = load_network(path, dtype="float32" if auto else dtype, inference=auto)
     tokenizer = Tokenizer.load(path)
     _check_vocabulary(network, tokenizer, path)
     name, head = str(ref), network.config.head
     if head == "language-model":
-        if dtype == "auto":
-            prepare(network)
         return LanguageModel(network, tokenizer, name=name, defaults=_generation_config(path))
     if head == "classify":
         return Classifier(network, tokenizer, name=name)
