@@ -28,16 +28,19 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor
-from torch.optim import Optimizer
 
-from hanlin.errors import FormatError, HanlinError
+from hanlin.errors import HanlinError
 from hanlin.models.directory import load_directory, write_files
 from hanlin.models.exchange import sync
 from hanlin.models.transformer import Transformer
 from hanlin.tokenizers import Tokenizer
 from hanlin.training.distributed import World, fill
+from hanlin.training.optimizers import Optimizer, flatten_state, restore_state
 
 STATE = "state.json"
+OPTIMIZER = "optimizer.safetensors"
+EVALUATIONS = "evaluations.json"
+_WEIGHTS = "weights:"
 _NAME = re.compile(r"step-(\d{8,})")
 
 
@@ -101,9 +104,9 @@ class Checkpoints:
                     tokenizer.save(draft)
                 else:
                     write_files(model, draft, tokenizer=tokenizer)
-                    save_file(_tensors(model, optimizer), draft / "optimizer.safetensors")
-                numbers = _numbers(model, optimizer)
-                _finish(draft, {**state, "step": step, "numbers": numbers})
+                    tensors = {k: v.contiguous() for k, v in flatten_state(optimizer).items()}
+                    save_file(tensors, draft / OPTIMIZER)
+                _finish(draft, state)
                 shutil.rmtree(target, ignore_errors=True)
                 draft.rename(target)
                 sync(self.directory)
@@ -128,6 +131,21 @@ class Checkpoints:
                 if match and state is not None:
                     found.append(Checkpoint(path, int(match[1]), state))
         return sorted(found, key=lambda checkpoint: checkpoint.step)
+
+    def note(self, evaluations: Mapping[int, Mapping[str, float]]) -> None:
+        """Keep what evaluations found, by step, beside the checkpoints, which come before them."""
+        draft = self.directory / f".{EVALUATIONS}"
+        draft.write_text(json.dumps(evaluations, indent=1) + "\n", encoding="utf-8")
+        sync(draft)
+        draft.replace(self.directory / EVALUATIONS)
+
+    def evaluations(self, step: int) -> dict[int, dict[str, float]]:
+        """What the evaluations up to `step` found."""
+        try:
+            text = (self.directory / EVALUATIONS).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return {}
+        return {int(at): found for at, found in json.loads(text).items() if int(at) <= step}
 
     def clear(self, best: int | None) -> None:
         """Delete what the policy does not keep, and what a killed process left half written."""
@@ -154,103 +172,64 @@ def restore(checkpoint: Checkpoint, model: Transformer, optimizer: Optimizer) ->
     Raises `FormatError` where the checkpoint is of another model or optimiser.
     """
     sharded = checkpoint.path / "sharded"
-    parameters = _trained(model, optimizer)
+    parameters = dict(model.named_parameters())
     with torch.no_grad():
         if sharded.is_dir():
-            tensors = _read_sharded(sharded, model, parameters)
+            tensors = _read_sharded(sharded, parameters)
         else:
-            tensors = load_file(checkpoint.path / "optimizer.safetensors")
+            tensors = load_file(checkpoint.path / OPTIMIZER)
             stored = dict(load_directory(checkpoint.path).named_parameters())
-            for name, weight in model.named_parameters():
-                fill(weight, stored[name])
-        kept: dict[int, dict[str, Any]] = {}
-        for number, (name, parameter) in enumerate(parameters.items()):
-            mine = dict(checkpoint.state["numbers"].get(name, {}))
-            for key in [key for key in tensors if key.startswith(f"{name}|")]:
-                mine[key.partition("|")[2]] = _like(tensors.pop(key), parameter)
-            if mine:
-                kept[number] = mine
-    if tensors:
-        raise FormatError(
-            f"{checkpoint.path} holds {next(iter(tensors))!r} of an optimiser that this run does "
-            "not have. Start a new run in another output directory."
-        )
-    now = optimizer.state_dict()
-    optimizer.load_state_dict({"state": kept, "param_groups": now["param_groups"]})
+            for name, parameter in parameters.items():
+                fill(parameter, stored[name])
+        spread = {
+            name: _like(tensor, parameters.get(name.rpartition(".")[0]))
+            for name, tensor in tensors.items()
+        }
+        restore_state(optimizer, spread)
 
 
-def _trained(model: Transformer, optimizer: Optimizer) -> dict[str, Tensor]:
-    """The parameters of the optimiser by name, in the order of its state_dict."""
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    return {names[id(p)]: p for group in optimizer.param_groups for p in group["params"]}
-
-
-def _tensors(model: Transformer, optimizer: Optimizer) -> dict[str, Tensor]:
-    """The optimiser's tensors as ``parameter|key``."""
-    return {
-        f"{name}|{key}": value.detach().contiguous()
-        for name, parameter in _trained(model, optimizer).items()
-        for key, value in optimizer.state.get(parameter, {}).items()
-        if isinstance(value, Tensor)
-    }
-
-
-def _numbers(model: Transformer, optimizer: Optimizer) -> dict[str, dict[str, Any]]:
-    """What else the optimiser keeps for a parameter, ready for JSON."""
-    numbers = {}
-    for name, parameter in _trained(model, optimizer).items():
-        state = optimizer.state.get(parameter, {})
-        plain = {k: v for k, v in state.items() if not isinstance(v, Tensor) and v is not None}
-        if plain:
-            numbers[name] = plain
-    return numbers
-
-
-def _like(tensor: Tensor, parameter: Tensor) -> Tensor:
-    """A tensor of the optimiser, spread over the processes where its parameter is.
-
-    Always a copy in memory of its own: what a file is mapped to is aligned otherwise, and the
-    kernels' rounding may depend on that.
-    """
-    if isinstance(tensor, DTensor) or tensor.shape != parameter.shape:
-        return tensor.clone()
+def _like(tensor: Tensor, parameter: Tensor | None) -> Tensor:
+    """A tensor of the optimiser, spread over the processes as its parameter is."""
+    if (
+        not isinstance(parameter, DTensor)
+        or isinstance(tensor, DTensor)
+        or tensor.shape != parameter.shape
+    ):
+        return tensor
     target = torch.empty_like(parameter, dtype=tensor.dtype)
     fill(target, tensor)
     return target
 
 
 def _write_sharded(directory: Path, model: Transformer, optimizer: Optimizer) -> None:
-    weights = {f"weights|{name}": p.detach() for name, p in model.named_parameters()}
+    weights = {f"{_WEIGHTS}{name}": p.detach() for name, p in model.named_parameters()}
     save(
-        weights | _tensors(model, optimizer),
+        weights | flatten_state(optimizer),
         storage_writer=HuggingFaceStorageWriter(str(directory), save_distributed=True),
     )
 
 
-def _read_sharded(
-    directory: Path, model: Transformer, parameters: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """Fill the weights, and return the optimiser's tensors."""
-    reader = HuggingFaceStorageReader(str(directory))
-    wanted: dict[str, Tensor] = {}
-    for key, about in reader.read_metadata().state_dict_metadata.items():
-        name = key.partition("|")[0]
-        if name == "weights" or name not in parameters:
+def _read_sharded(directory: Path, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Fill the parameters, and return the optimiser's tensors."""
+    stored = HuggingFaceStorageReader(str(directory)).read_metadata().state_dict_metadata
+    state: dict[str, Tensor] = {}
+    for name, about in stored.items():
+        if name.startswith(_WEIGHTS):
             continue
         assert isinstance(about, TensorStorageMetadata)
-        parameter = parameters[name]
-        wanted[key] = (
-            torch.empty_like(parameter, dtype=about.properties.dtype)
-            if about.size == parameter.shape
-            else torch.empty(about.size, dtype=about.properties.dtype)
+        dtype, parameter = about.properties.dtype, parameters.get(name.rpartition(".")[0])
+        state[name] = (
+            torch.empty_like(parameter, dtype=dtype)
+            if parameter is not None and about.size == parameter.shape
+            else torch.empty(about.size, dtype=dtype)
         )
-    weights = {f"weights|{name}": p.detach() for name, p in model.named_parameters()}
+    weights = {f"{_WEIGHTS}{name}": p.detach() for name, p in parameters.items()}
     load(
-        wanted | weights,
+        state | weights,
         storage_reader=HuggingFaceStorageReader(str(directory)),
         no_dist=not torch.distributed.is_initialized(),
     )
-    return wanted
+    return state
 
 
 def _finish(draft: Path, state: Mapping[str, Any]) -> None:

@@ -7,36 +7,14 @@ the recent losses (Iglewicz & Hoaglin 1993), which a spike itself cannot move.
 
 import math
 from collections import deque
-from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from hanlin.errors import ConfigError
+from hanlin.training.config import GuardSettings
 
-_FEWEST = 20  # losses before spikes are judged
+_FEWEST = 16  # losses before spikes are judged
 _LEAST_SCALE = 0.1  # nats; else a run that is nearly done would trip over its own smoothness
 _NORMAL = 1.4826  # median absolute deviation -> standard deviation of a normal distribution
-
-
-@dataclass(frozen=True, kw_only=True)
-class GuardSettings:
-    """When a step is left out, and when the run stops."""
-
-    spike: float | None = 8.0
-    """Leave a step out when its loss is this many robust standard deviations above the median of
-    the recent ones; null judges NaN and infinity only."""
-    window: int = 100
-    """How many accepted losses count as recent."""
-    patience: int = 5
-    """Stop after so many steps left out in a row."""
-
-    def __post_init__(self) -> None:
-        if self.spike is not None and not self.spike > 0:
-            raise ConfigError(f"guard.spike is {self.spike:g}; it must be above zero, or null.")
-        if self.window < _FEWEST:
-            raise ConfigError(f"guard.window is {self.window}; it must be at least {_FEWEST}.")
-        if self.patience < 1:
-            raise ConfigError(f"guard.patience is {self.patience}; it must be at least 1.")
 
 
 class Guard:
@@ -71,7 +49,7 @@ class Guard:
             return f"the loss is {loss}"
         if not math.isfinite(grad_norm):
             return f"the gradient's norm is {grad_norm}"
-        if self.settings.spike is None or len(self._recent) < _FEWEST:
+        if self.settings.spike is None or len(self._recent) < min(_FEWEST, self.settings.window):
             return ""
         middle = median(self._recent)
         deviation = median(abs(value - middle) for value in self._recent)
