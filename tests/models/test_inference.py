@@ -1,13 +1,17 @@
 """A prepared network computes what it computed before: its short way for tokens to the last bit."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from hanlin.kernels.packed import PackedLinear, Pools, supported
+from hanlin.kernels.packed import PackedLinear, Pools, accelerate, supported
+from hanlin.models import load
 from hanlin.models.config import ModelConfig, Rope
+from hanlin.models.directory import save_directory
 from hanlin.models.inference import prepare
+from hanlin.models.layers import Linear
 from hanlin.models.transformer import Transformer
 
 pytestmark = pytest.mark.skipif(not supported(), reason="this processor lacks the kernels")
@@ -103,6 +107,31 @@ def test_packing_rounds_and_no_more(name: str) -> None:
     for a, b in zip(exact, packed, strict=True):
         # The prompt is read in bfloat16 where there is such a unit: 8 bits of mantissa.
         assert (a - b).abs().max() < 0.1 * scale
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@torch.inference_mode()
+def test_layers_read_in_the_background_are_the_same_bit_for_bit(tmp_path: Path, tied: bool) -> None:
+    model = network({"num_kv_heads": 1, "tie_embeddings": tied}, seed=4)
+    save_directory(model, tmp_path / "model")
+    prepare(model)
+    lazy = load(tmp_path / "model", inference=True)
+    for a, b in zip(read(model, [5, 8], steps=3), read(lazy, [5, 8], steps=3), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_layer_that_cannot_be_read_is_an_error_and_not_a_hang() -> None:
+    linear = Linear(8, 8)
+
+    def unreadable() -> torch.Tensor:
+        raise OSError("the disk is gone")
+
+    linear.unread = unreadable
+    layers = torch.nn.Sequential(linear)
+    accelerate(layers)
+    for tokens in (1, 3):
+        with pytest.raises(OSError, match="the disk is gone"):
+            layers(torch.ones(1, tokens, 8))
 
 
 @pytest.mark.parametrize("position", ["sinusoidal", "relative"])
