@@ -153,3 +153,9 @@ def test_settings_can_be_had_without_torch() -> None:
 
     code = "import sys; from hanlin.generation import Sampling; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("override", [{"temperature": "x"}, {"beams": "x"}, {"temperature": None}])
+def test_an_override_of_the_wrong_type_is_named(override: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(override))):
+        Sampling.from_generation_config({}, **override)

@@ -194,7 +194,7 @@ class Sampling:
         elif "max_length" in settings:
             settings["max_new_tokens"] = settings["max_length"]
         beams = overrides.get("beams", settings.get("beams", 1))
-        if not (config.get("do_sample") or overrides.get("temperature", 0) > 0) or beams > 1:
+        if not (config.get("do_sample") or overrides.get("temperature", 0) != 0) or beams != 1:
             for name in ("top_k", "top_p", "min_p", "typical_p"):
                 settings.pop(name, None)
             settings["temperature"] = 0.0
