@@ -1,6 +1,7 @@
 """Settings are validated by name; a generation_config.json means here what it means elsewhere."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 import transformers
