@@ -307,9 +307,21 @@ class ModelConfig:
         return self.layer_kinds or (full,) * self.num_layers
 
     def with_changes(self, **changes: Any) -> Self:
-        """A copy with some fields replaced; an unknown field is an error that names the nearest."""
+        """A copy with some fields replaced; an unknown field is an error that names the nearest.
+
+        Fields that follow from a changed one (heads, their channels, the decoder's sizes) follow it
+        again, unless they were set to something else.
+        """
         known = [f.name for f in fields(self)]
         for name in changes:
             if name not in known:
                 raise ConfigError(f"ModelConfig has no field {name!r}.{nearest(name, known)}")
-        return replace(self, **changes)
+        follows = {
+            "num_kv_heads": self.num_heads,
+            "head_dim": self.hidden_size / self.num_heads,
+            "decoder_layers": self.num_layers,
+            "decoder_heads": self.num_heads,
+            "decoder_intermediate_size": self.intermediate_size,
+        }
+        derived = {name: None for name, value in follows.items() if getattr(self, name) == value}
+        return replace(self, **{**derived, **changes})

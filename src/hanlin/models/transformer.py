@@ -173,6 +173,21 @@ class Stack(nn.Module):
             x = self.layers[-1](x, span, rotations, last_token=span.last_token)
         return x if self.final_norm is None else self.final_norm(x)
 
+    def rescale(self, *, by_width: bool) -> None:
+        """Scale what was just drawn by what depth and a missing attention scale ask for."""
+        if by_width and self.relative is not None:
+            self.relative.weight *= self.config.hidden_size**-0.5
+        sublayers = sum(2 if block.cross is None else 3 for block in self.layers)  # type: ignore[union-attr]
+        for block in self.layers:
+            assert isinstance(block, Block)
+            attentions = [a for a in (block.attention, block.cross) if a is not None]
+            for attention in attentions if by_width else []:
+                query = attention.qkv if attention is block.attention else attention.q
+                query.weight[: attention.heads * attention.channels] *= attention.channels**-0.5
+            if self.config.norm_place == "before" and not by_width:
+                for last in [*(a.out for a in attentions), block.mlp.down]:
+                    last.weight *= sublayers**-0.5
+
     def _positions(self, span: Span) -> Tensor | None:
         where = span.positions
         if self.positions is not None:
@@ -223,26 +238,29 @@ class Transformer(nn.Module):
             self.reset()
 
     def reset(self) -> None:
-        """Draw fresh weights: normal with the config's initializer_range, biases zero."""
+        """Draw fresh weights: normal with the config's initializer_range, biases zero.
+
+        Where norms stand before the sublayers, what adds to the residual stream is drawn smaller by
+        the square root of their number, so that the sum does not grow with depth (Radford et al.
+        2019). With relative positions every matrix is drawn by its own width, the queries smaller by
+        the scale that T5's attention lacks, embeddings with 1 (Raffel et al. 2020).
+        """
+        config = self.config
+        by_width = config.position == "relative"
         for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=self.config.initializer_range)
-            if isinstance(module, nn.Linear) and module.bias is not None:
-                nn.init.zeros_(module.bias)
-
-    @property
-    def checkpointing(self) -> bool:
-        """Whether training keeps only each block's input and computes the rest again (Chen et al.
-        2016): less memory, a third more work."""
-        return any(stack.checkpointing for stack in self._stacks())
-
-    @checkpointing.setter
-    def checkpointing(self, wanted: bool) -> None:
-        for stack in self._stacks():
-            stack.checkpointing = wanted
-
-    def _stacks(self) -> list[Stack]:
-        return [stack for stack in (self.encoder, self.decoder) if stack is not None]
+            if isinstance(module, nn.Linear):
+                std = module.in_features**-0.5 if by_width else config.initializer_range
+                nn.init.normal_(module.weight, std=std)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        # After the linear layers: a tied output projection is the embedding.
+        for module in self.modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=1.0 if by_width else config.initializer_range)
+        with torch.no_grad():
+            for stack in (self.encoder, self.decoder):
+                if stack is not None:
+                    stack.rescale(by_width=by_width)
 
     @property
     def dtype(self) -> torch.dtype:
