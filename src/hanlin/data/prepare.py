@@ -1,0 +1,479 @@
+"""From raw files to token shards, or to clean documents: the whole of the data stage in one call.
+
+Files are read one after the other; small ones whole in the workers, large ones in blocks that the
+workers clean and encode. Results are written in order, so that the bytes do not depend on the
+number of workers or on how often the work was killed. What one run finished the next takes over.
+"""
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hanlin.data.draft import UNITS, Draft, Layout, Store, read_units, writing
+from hanlin.data.plan import Planned, Step, continues, plan, recorded, settings_hash, spool, steps
+from hanlin.data.shards import (
+    FORMAT,
+    LAYOUT,
+    MANIFEST,
+    TOKENIZER,
+    end_token,
+    read_manifest,
+    shards_hash,
+    token_dtype,
+)
+from hanlin.data.units import Job
+from hanlin.data.workers import perform
+from hanlin.errors import ConfigError, InputError
+from hanlin.progress import Progress
+from hanlin.provenance import file_hash, record, usable_cores
+from hanlin.text.reading import ReadSettings
+from hanlin.text.sources import Sources, find
+from hanlin.text.stages import Stage, key
+
+if TYPE_CHECKING:
+    from hanlin.tokenizers import Tokenizer
+
+DOCUMENTS = "hanlin documents"
+SIDES = ("train", "validation")
+SHARD_TOKENS = 1 << 26
+SHARD_BYTES = 1 << 28
+_FEW = 1 << 22
+"""Bytes of sources that one process reads faster than several start."""
+_SYNC_EVERY = 10.0
+"""Seconds between the moments at which the disk is known to have everything."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What `prepare` made."""
+
+    path: Path
+    documents: int
+    """Documents that were found."""
+    kept: int
+    dropped: dict[str, int]
+    """Documents and files that were left out, by reason."""
+    bytes: int
+    """UTF-8 bytes of the text that was kept."""
+    tokens: int | None
+    """End tokens included; None where there was no tokenizer."""
+    replaced: int
+    """U+FFFD put where bytes were not text."""
+    problems: tuple[str, ...]
+    """What was wrong with single files, in words."""
+    sides: dict[str, dict[str, int]]
+    """Documents, bytes and tokens of train and validation, where they were split."""
+    made: int
+    """Units made in this run; the others were there already."""
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields for JSON."""
+        return {**asdict(self), "path": str(self.path), "seconds": round(self.seconds, 3)}
+
+
+def prepare(
+    sources: str | Path | Sequence[str | Path],
+    output: str | Path,
+    *,
+    tokenizer: "Tokenizer | str | Path | None" = None,
+    format: str | None = None,
+    field: str | None = None,
+    split: str = "file",
+    header: bool | None = None,
+    encoding: str | None = None,
+    stages: Sequence[Stage] = (),
+    validation: float = 0.0,
+    seed: int = 0,
+    workers: int | None = None,
+    licence: str | None = None,
+    shard_size: int | None = None,
+    progress: bool = False,
+) -> Prepared:
+    """Turn text files into token shards in `output`, or without a tokenizer into JSON lines.
+
+    `sources` are files, folders, globs or ``-`` for standard input; `format`, `field`, `split`,
+    `header` and `encoding` say how to read them (see `ReadSettings`). `stages` clean each document
+    in turn. With `validation`, about that share of the documents (0 to 1, chosen by their hash and
+    `seed`) goes to ``output/validation`` and the rest to ``output/train``. `shard_size` is the
+    tokens (bytes, of documents) at which a shard is full.
+
+    The result is the same for any number of `workers` (all cores when None). When it is killed, the
+    same call goes on where it was; when a source or a setting has changed, only what depends on it
+    is made again. `output` appears when it is whole; until then the work lies beside it in
+    ``.NAME.partial``.
+
+    Raises `NotFoundError` for sources that do not exist, `ConfigError` for settings that contradict
+    each other or an output that is something else, `InputError` where no document could be read,
+    and `HanlinError` where the disk is full.
+    """
+    started = time.monotonic()
+    read = ReadSettings(format=format, field=field, split=split, header=header, encoding=encoding)
+    if not 0 <= validation < 1:
+        raise ConfigError(f"The share for validation is {validation}. Give 0 up to below 1.")
+    if workers is not None and workers < 1:
+        raise ConfigError(f"{workers} workers can do nothing. Give 1 or more.")
+    if shard_size is not None and shard_size < 1:
+        raise ConfigError(f"A shard of {shard_size} tokens holds nothing. Give 1 or more.")
+    target = Path(output).expanduser().absolute()
+    listed = [sources] if isinstance(sources, str | Path) else list(sources)
+    check_output(target)
+    loaded = _tokenizer(tokenizer)
+    dtype = None if loaded is None else token_dtype(loaded).str
+    layout = Layout(
+        sides=SIDES if validation else ("",),
+        dtype=dtype,
+        shard_size=shard_size or (SHARD_BYTES if loaded is None else SHARD_TOKENS),
+    )
+    settings = {
+        "tokenizer": None if loaded is None else loaded.hash,
+        "end": None if loaded is None else end_token(loaded),
+        "stages": [key(stage) for stage in stages],
+        "validation": validation,
+        "seed": seed if validation else 0,
+    }
+    if "-" not in map(str, listed):
+        find(listed, format=format)  # what does not exist is said before anything is made
+    partial = target.parent / f".{target.name}.partial"
+    with writing(partial):
+        partial.mkdir(parents=True, exist_ok=True)
+    with _locked(partial):
+        stdin = _standard_input(listed, partial)
+        found = find(listed, format=format, stdin=stdin)
+        planned = _hashed(found, settings_hash(read, settings), progress)
+        stores = _stores(target, partial, layout, planned)
+        old = stores[0] if stores and stores[0].directory == target else None
+        if old and old.layout == layout and _same(old, planned):
+            shutil.rmtree(partial)
+            return _result(target, layout, old.records, 0, started)
+        job = Job(
+            read=read,
+            stages=tuple(stages),
+            tokenizer_directory=_kept_tokenizer(loaded, partial),
+            share=validation,
+            seed=seed,
+        )
+        with Draft(partial, layout) as draft:
+            made = _work(draft, planned, stores, job, workers, progress)
+            _nothing_left(draft.units, found)
+            draft.sync()
+            facts = {
+                "hanlin": _version(),
+                "settings": {**vars(read), **settings, "licence": licence},
+                "sources": _sources(planned, draft.units, licence),
+                "provenance": record(config={"sources": list(found.named), **vars(read)}),
+            }
+            for number in range(len(layout.sides)):
+                _finish(draft, number, loaded, facts)
+        _publish(partial, target, keep_out=[stdin, partial / "lock"])
+        return _result(target, layout, draft.units, made, started)
+
+
+def check_output(target: Path) -> None:
+    """Raise `ConfigError` where `target` is something that preparing did not make."""
+    if target.exists() and not (target / UNITS).is_file():
+        if not target.is_dir():
+            raise ConfigError(f"{target} is a file. Name a directory.")
+        if any(target.iterdir()):
+            raise ConfigError(
+                f"{target} holds something that hanlin prepare did not make. Name another directory."
+            )
+
+
+def _tokenizer(given: "Tokenizer | str | Path | None") -> "Tokenizer | None":
+    if not isinstance(given, str | Path):
+        return given
+    from hanlin.tokenizers import Tokenizer
+
+    return Tokenizer.load(given)
+
+
+def _kept_tokenizer(tokenizer: "Tokenizer | None", partial: Path) -> Path | None:
+    """Where the workers find the tokenizer: in the draft."""
+    if tokenizer is None:
+        return None
+    directory = partial / TOKENIZER
+    with writing(directory):
+        tokenizer.save(directory)
+    from hanlin.tokenizers import Tokenizer
+
+    if Tokenizer.load(directory).hash != tokenizer.hash:
+        raise ConfigError(
+            "The tokenizer changes when it is saved and read again, so its ids cannot be trusted. "
+            "Load it from a tokenizer.json."
+        )
+    return directory
+
+
+def _standard_input(sources: Sequence[str | Path], partial: Path) -> Path | None:
+    if "-" not in map(str, sources):
+        return None
+    path = partial / "stdin"
+    spool(sys.stdin.buffer, path)
+    return path
+
+
+def _hashed(found: Sources, settings: Callable[[Any], str], progress: bool) -> list[Planned]:
+    total = sum(file.size for file in found.files)
+    with _progress("hashing", total, progress) as bar:
+        return plan(found.files, settings, read=bar.advance)
+
+
+def _stores(target: Path, partial: Path, layout: Layout, planned: Sequence[Planned]) -> list[Store]:
+    """Where units may be copied from: the result before this one, and drafts that stopped fitting.
+
+    A draft that does not begin as this plan does is moved aside to become one of them.
+    """
+    header, units, _ = read_units(partial / UNITS)
+    if header is not None and not (header == layout.header() and continues(units, planned)):
+        aside = partial / f"old-{time.time_ns()}"
+        with writing(aside):
+            aside.mkdir()
+            for path in list(partial.iterdir()):
+                if not path.name.startswith("old-") and path.name not in ("lock", "stdin"):
+                    path.rename(aside / path.name)
+    places = [target, *sorted(partial.glob("old-*"))]
+    stores = [Store(place) for place in places if (place / UNITS).is_file()]
+    return [
+        store
+        for store in stores
+        if store.layout is not None
+        and (store.layout.sides, store.layout.dtype) == (layout.sides, layout.dtype)
+    ]
+
+
+def _same(old: Store, planned: Sequence[Planned]) -> bool:
+    """Whether an earlier result is just what is planned, and whole."""
+    finished = sum(record["last"] for record in old.records)
+    return finished == len(planned) and continues(old.records, planned) and _whole(old)
+
+
+def _whole(store: Store) -> bool:
+    assert store.layout is not None
+    for side in store.layout.sides:
+        manifest = read_manifest(store.directory / side)
+        if manifest is None:
+            return False
+        for shard in manifest["shards"]:
+            for name, facts in shard["files"].items():
+                path = store.directory / side / name
+                if not path.is_file() or path.stat().st_size != facts["bytes"]:
+                    return False
+    return True
+
+
+def _work(
+    draft: Draft,
+    planned: Sequence[Planned],
+    stores: Sequence[Store],
+    job: Job,
+    workers: int | None,
+    progress: bool,
+) -> int:
+    """Make and write every unit that is not there; return how many were made."""
+    total = sum(one.file.size for one in planned)
+    if workers is None:
+        workers = 1 if total <= _FEW else usable_cores()
+    made = 0
+    before = sum(
+        one.file.size for one, own in recorded(planned, draft.units) if own and own[-1]["last"]
+    )
+    synced = time.monotonic()
+    with _progress("preparing", total, progress) as bar:
+        bar.update(before)
+        todo: Iterator[Step] = steps(planned, list(draft.units), stores, job.read)
+        for step, results in perform(job, todo, workers=workers):
+            if step.ready is not None:
+                results = [step.ready]
+            else:
+                made += len(results)
+            for (one, unit_key, last), (runs, account) in zip(step.units, results, strict=True):
+                draft.append(unit_key, last=last, runs=runs, account=account)
+                if last:
+                    before += one.file.size
+            inside = 0 if step.units[-1][2] else step.position
+            bar.update(before + inside)
+            if time.monotonic() - synced > _SYNC_EVERY:
+                draft.sync()
+                synced = time.monotonic()
+    return made
+
+
+def _progress(title: str, total: int, shown: bool) -> Progress:
+    return Progress(title, total=total, unit="B", silent_for=2.0 if shown else float("inf"))
+
+
+def _nothing_left(units: Sequence[dict[str, Any]], found: Sources) -> None:
+    """Raise `InputError` where nothing at all was kept, with the reasons."""
+    if any(unit["account"]["bytes"] for unit in units):
+        return
+    problems = [problem for unit in units for problem in unit["account"]["problems"]]
+    if problems:
+        raise InputError(f"No document could be read. {problems[0]}")
+    dropped = _dropped(units)
+    if dropped:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
+        raise InputError(f"No document is left; dropped: {reasons}. Change the stages or the text.")
+    hidden = f" ({found.hidden} hidden ones were left out)" if found.hidden else ""
+    where = ", ".join(found.named)
+    if not found.files:
+        raise InputError(f"There are no files in {where}{hidden}. Name others.")
+    raise InputError(f"There is no text in {where}: every file is empty. Name others.")
+
+
+def _dropped(units: Sequence[dict[str, Any]]) -> dict[str, int]:
+    dropped: Counter[str] = Counter()
+    for unit in units:
+        dropped.update(unit["account"]["dropped"])
+    return dict(sorted(dropped.items()))
+
+
+def _sources(
+    planned: Sequence[Planned], units: Sequence[dict[str, Any]], licence: str | None
+) -> list[dict[str, Any]]:
+    """What the manifest says of each file."""
+    listed = []
+    for one, own in recorded(planned, units):
+        accounts = [unit["account"] for unit in own]
+        dropped = _dropped(own)
+        kept = sum(account["kept"] for account in accounts)
+        encodings = [account["encoding"] for account in accounts if account["encoding"]]
+        listed.append(
+            {
+                "path": one.file.name,
+                "size": one.file.size,
+                "sha256": one.sha256,
+                "format": one.file.format,
+                "compression": one.file.compression,
+                "encoding": encodings[-1] if encodings else None,
+                "licence": licence,
+                "documents": kept + sum(dropped.values()),
+                "kept": kept,
+                "dropped": dropped,
+                "replaced": sum(account["replaced"] for account in accounts),
+                "bytes": sum(account["bytes"] for account in accounts),
+                "tokens": sum(account["tokens"] for account in accounts),
+                "problems": [text for account in accounts for text in account["problems"]],
+            }
+        )
+    return listed
+
+
+def _finish(
+    draft: Draft, number: int, tokenizer: "Tokenizer | None", facts: dict[str, Any]
+) -> None:
+    """Write the manifest of one side."""
+    directory = draft.directory / draft.layout.sides[number]
+    counted = "bytes" if tokenizer is None else "tokens"
+    shards = []
+    for at, held in enumerate(draft.shards(number)):
+        files = {}
+        for name in (f"{at:05}{end}" for end in draft.layout.files):
+            path = directory / name
+            path.touch()
+            files[name] = {"bytes": path.stat().st_size, "sha256": file_hash(path)}
+        shards.append({counted: held["size"], "documents": held["documents"], "files": files})
+    tokenizer_hash = "" if tokenizer is None else tokenizer.hash
+    dropped: Counter[str] = Counter()
+    for source in facts["sources"]:
+        dropped.update(source["dropped"])
+    kept = sum(shard["documents"] for shard in shards)
+    manifest = {
+        "format": DOCUMENTS if tokenizer is None else FORMAT,
+        "layout": LAYOUT,
+        "hash": shards_hash(shards, tokenizer_hash),
+        "kept": kept,
+        "dropped": dict(sorted(dropped.items())),
+        "bytes": 0,
+        "tokens": 0,
+        "dtype": draft.layout.dtype,
+        "tokenizer": None,
+        "shards": shards,
+        **facts,
+    }
+    if tokenizer is not None:
+        manifest["tokenizer"] = {"hash": tokenizer.hash, "vocab_size": tokenizer.vocab_size}
+        manifest["tokens"] = sum(shard["tokens"] for shard in shards)
+        if directory != draft.directory:
+            with writing(directory):
+                tokenizer.save(directory / TOKENIZER)
+    manifest["bytes"] = draft.text_bytes(number)
+    with writing(directory):
+        text = json.dumps(manifest, ensure_ascii=False, indent=1)
+        (directory / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def _publish(partial: Path, target: Path, *, keep_out: Sequence[Path | None]) -> None:
+    """Put the whole draft in the place of the output."""
+    with writing(target):
+        for path in [*keep_out, *partial.glob("old-*")]:
+            if path is not None and path.is_dir():
+                shutil.rmtree(path)
+            elif path is not None:
+                path.unlink(missing_ok=True)
+        old = target.parent / f".{target.name}.old"
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            target.rename(old)
+        partial.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _result(
+    target: Path, layout: Layout, units: Sequence[dict[str, Any]], made: int, started: float
+) -> Prepared:
+    dropped = _dropped(units)
+    manifests = {side: read_manifest(target / side) or {} for side in layout.sides}
+    sides = {
+        side: {name: manifest[name] for name in ("kept", "bytes", "tokens")}
+        for side, manifest in manifests.items()
+        if side
+    }
+    kept = sum(manifest["kept"] for manifest in manifests.values())
+    tokens = sum(manifest["tokens"] for manifest in manifests.values())
+    return Prepared(
+        path=target,
+        documents=kept + sum(dropped.values()),
+        kept=kept,
+        dropped=dropped,
+        bytes=sum(manifest["bytes"] for manifest in manifests.values()),
+        tokens=None if layout.dtype is None else tokens,
+        replaced=sum(unit["account"]["replaced"] for unit in units),
+        problems=tuple(text for unit in units for text in unit["account"]["problems"]),
+        sides=sides,
+        made=made,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _version() -> str:
+    from hanlin import __version__
+
+    return __version__
+
+
+@contextmanager
+def _locked(partial: Path) -> Iterator[None]:
+    """Hold the draft alone; raises `ConfigError` where another process does."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    with (partial / "lock").open("wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(
+                f"Another process is preparing {partial.name.removeprefix('.')[:-8]} right now. "
+                "Wait for it, or name another directory."
+            ) from error
+        yield

@@ -1,0 +1,73 @@
+"""Compressed files as streams of bytes: gzip, bzip2, xz, Zstandard; zip with its members."""
+
+import bz2
+import gzip
+import lzma
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, cast
+
+from hanlin.errors import ConfigError, FormatError
+
+COMPRESSIONS = ("gz", "bz2", "xz", "zst", "zip")
+
+
+def decompressed(stream: BinaryIO, kind: str) -> BinaryIO:
+    """Return the stream of what `stream` holds compressed; reading it may raise as `broken` says.
+
+    Raises `ConfigError` where Zstandard's library is not installed.
+    """
+    match kind:
+        case "gz":
+            return cast(BinaryIO, gzip.GzipFile(fileobj=stream))
+        case "bz2":
+            return bz2.BZ2File(stream)
+        case "xz":
+            return lzma.LZMAFile(stream)
+        case "zst":
+            return cast(
+                BinaryIO,
+                _zstandard()
+                .ZstdDecompressor()
+                .stream_reader(stream, read_across_frames=True, closefd=False),
+            )
+    raise ConfigError(f"There is no compression {kind!r}. Use one of: {', '.join(COMPRESSIONS)}.")
+
+
+def _zstandard():  # type: ignore[no-untyped-def]
+    try:
+        import zstandard
+    except ImportError as error:
+        raise ConfigError(
+            "Reading .zst needs the library zstandard. Install it: pip install 'hanlin[data]'."
+        ) from error
+    return zstandard
+
+
+def members(stream: BinaryIO) -> Iterator[tuple[str, BinaryIO]]:
+    """Yield the name and content of each file in a zip archive, one open at a time, by name."""
+    with zipfile.ZipFile(stream) as archive:
+        for entry in sorted(archive.infolist(), key=lambda entry: entry.filename):
+            if not entry.is_dir():
+                with _failures(entry.filename), archive.open(entry) as member:
+                    yield entry.filename, cast(BinaryIO, member)
+
+
+@contextmanager
+def _failures(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, NotImplementedError) as error:  # encrypted, or an unknown method
+        raise FormatError(f"{name} in the archive cannot be read ({error}).") from error
+
+
+def broken() -> tuple[type[Exception], ...]:
+    """Return the exceptions by which a damaged file shows while it is read."""
+    kinds = [EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, FormatError]
+    try:
+        import zstandard
+    except ImportError:
+        return tuple(kinds)
+    return (*kinds, zstandard.ZstdError)
