@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
@@ -142,10 +143,13 @@ def _step_sgd(group: dict[str, Any], state: dict[Tensor, dict[str, Any]]) -> Non
     if group["weight_decay"]:
         # Decoupled, as AdamW's: the same number means the same with every optimiser.
         torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+    # Element by element: each process of FSDP steps its own rows, for which torch's fused SGD has
+    # no rule of its own.
+    own = [None if b is None else _local(b) for b in buffers]
     sgd(
-        params,
-        [p.grad for p in params],
-        buffers,
+        [_local(p) for p in params],
+        [_local(p.grad) for p in params],
+        own,
         fused=True,
         weight_decay=0.0,
         momentum=momentum,
@@ -155,8 +159,22 @@ def _step_sgd(group: dict[str, Any], state: dict[Tensor, dict[str, Any]]) -> Non
         maximize=False,
     )
     if momentum:
-        for p, buffer in zip(params, buffers, strict=True):
-            state[p]["momentum_buffer"] = buffer
+        for p, before, after in zip(params, buffers, own, strict=True):
+            state[p]["momentum_buffer"] = _spread(after, p) if before is None else before
+
+
+def _local(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor that FSDP shards; any other tensor itself."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def _spread(rows: Tensor | None, parameter: Tensor) -> Tensor | None:
+    """The reverse of `_local`: this process's rows as a part of what the parameter is a part of."""
+    if rows is None or not isinstance(parameter, DTensor):
+        return rows
+    mesh, placements = parameter.device_mesh, parameter.placements
+    shape, stride = parameter.shape, parameter.stride()
+    return DTensor.from_local(rows, mesh, placements, shape=shape, stride=stride)
 
 
 _STEPS = {"adamw": _step_adamw, "sgd": _step_sgd, "muon": step_muon}
@@ -179,7 +197,7 @@ def parameter_groups(model: nn.Module, settings: OptimizerSettings) -> list[dict
             by_role.setdefault(role[name], []).append((name, parameter))
     groups: list[dict[str, Any]] = []
     for kind in ("matrix", "head", "embedding", "vector"):
-        members = by_role.get(kind)  # type: ignore[call-overload]
+        members = by_role.get(kind)
         if not members:
             continue
         how = settings.name if settings.name != "muon" or kind == "matrix" else "adamw"
@@ -233,7 +251,7 @@ def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> Optimizer:
 
 
 def clip_gradients(parameters: Iterable[Tensor], largest: float | None) -> Tensor:
-    """Scale gradients down to a global norm of `largest` (None: leave them); return the norm before.
+    """Scale gradients down to a global norm of `largest` (None: leave them); return what it was.
 
     A norm that is not finite leaves the gradients unfit for a step, whatever `largest` says.
     """
