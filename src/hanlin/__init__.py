@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hanlin import errors, generation, models, tokenizers
+    from hanlin.data.prepare import prepare
     from hanlin.tasks import load
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "errors", "generation", "load", "models", "tokenizers"]
+__all__ = ["__version__", "errors", "generation", "load", "models", "prepare", "tokenizers"]
 
-_FUNCTIONS = {"load": "hanlin.tasks"}
+_FUNCTIONS = {"load": "hanlin.tasks", "prepare": "hanlin.data.prepare"}
 """Public function -> the room it lives in."""
 _ROOMS = ("errors", "generation", "models", "tokenizers")
 

@@ -1,4 +1,4 @@
-"""What preparing has to do: the units of each file, known by keys, and those that are there already.
+"""What preparing has to do: the units of each file, by keys, and those that are there already.
 
 The key of a unit is a hash of the file's bytes, of the settings, and of the unit's place in the
 file: where any of them changes, exactly the units that depend on it get another key.

@@ -5,35 +5,23 @@ workers clean and encode. Results are written in order, so that the bytes do not
 number of workers or on how often the work was killed. What one run finished the next takes over.
 """
 
-import json
-import os
 import shutil
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hanlin.data.draft import UNITS, Draft, Layout, Store, read_units, writing
+from hanlin.data.manifest import Prepared, dropped_reasons, result, source_list, write_manifest
 from hanlin.data.plan import Planned, Step, continues, plan, recorded, settings_hash, spool, steps
-from hanlin.data.shards import (
-    FORMAT,
-    LAYOUT,
-    MANIFEST,
-    TOKENIZER,
-    end_token,
-    read_manifest,
-    shards_hash,
-    token_dtype,
-)
+from hanlin.data.shards import TOKENIZER, end_token, read_manifest, token_dtype
 from hanlin.data.units import Job
 from hanlin.data.workers import perform
 from hanlin.errors import ConfigError, InputError
 from hanlin.progress import Progress
-from hanlin.provenance import file_hash, record, usable_cores
+from hanlin.provenance import record, usable_cores
 from hanlin.text.reading import ReadSettings
 from hanlin.text.sources import Sources, find
 from hanlin.text.stages import Stage, key
@@ -41,7 +29,6 @@ from hanlin.text.stages import Stage, key
 if TYPE_CHECKING:
     from hanlin.tokenizers import Tokenizer
 
-DOCUMENTS = "hanlin documents"
 SIDES = ("train", "validation")
 SHARD_TOKENS = 1 << 26
 SHARD_BYTES = 1 << 28
@@ -49,35 +36,6 @@ _FEW = 1 << 22
 """Bytes of sources that one process reads faster than several start."""
 _SYNC_EVERY = 10.0
 """Seconds between the moments at which the disk is known to have everything."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """What `prepare` made."""
-
-    path: Path
-    documents: int
-    """Documents that were found."""
-    kept: int
-    dropped: dict[str, int]
-    """Documents and files that were left out, by reason."""
-    bytes: int
-    """UTF-8 bytes of the text that was kept."""
-    tokens: int | None
-    """End tokens included; None where there was no tokenizer."""
-    replaced: int
-    """U+FFFD put where bytes were not text."""
-    problems: tuple[str, ...]
-    """What was wrong with single files, in words."""
-    sides: dict[str, dict[str, int]]
-    """Documents, bytes and tokens of train and validation, where they were split."""
-    made: int
-    """Units made in this run; the others were there already."""
-    seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
-        return {**asdict(self), "path": str(self.path), "seconds": round(self.seconds, 3)}
 
 
 def prepare(
@@ -115,6 +73,8 @@ def prepare(
     each other or an output that is something else, `InputError` where no document could be read,
     and `HanlinError` where the disk is full.
     """
+    from hanlin import __version__ as version
+
     started = time.monotonic()
     read = ReadSettings(format=format, field=field, split=split, header=header, encoding=encoding)
     if not 0 <= validation < 1:
@@ -153,7 +113,7 @@ def prepare(
         old = stores[0] if stores and stores[0].directory == target else None
         if old and old.layout == layout and _same(old, planned):
             shutil.rmtree(partial)
-            return _result(target, layout, old.records, 0, started)
+            return result(target, layout, old.records, 0, started)
         job = Job(
             read=read,
             stages=tuple(stages),
@@ -166,15 +126,15 @@ def prepare(
             _nothing_left(draft.units, found)
             draft.sync()
             facts = {
-                "hanlin": _version(),
+                "hanlin": version,
                 "settings": {**vars(read), **settings, "licence": licence},
-                "sources": _sources(planned, draft.units, licence),
+                "sources": source_list(planned, draft.units, licence),
                 "provenance": record(config={"sources": list(found.named), **vars(read)}),
             }
             for number in range(len(layout.sides)):
-                _finish(draft, number, loaded, facts)
+                write_manifest(draft, number, loaded, facts)
         _publish(partial, target, keep_out=[stdin, partial / "lock"])
-        return _result(target, layout, draft.units, made, started)
+        return result(target, layout, draft.units, made, started)
 
 
 def check_output(target: Path) -> None:
@@ -184,7 +144,8 @@ def check_output(target: Path) -> None:
             raise ConfigError(f"{target} is a file. Name a directory.")
         if any(target.iterdir()):
             raise ConfigError(
-                f"{target} holds something that hanlin prepare did not make. Name another directory."
+                f"{target} holds something that hanlin prepare did not make. Name another "
+                "directory."
             )
 
 
@@ -318,7 +279,7 @@ def _nothing_left(units: Sequence[dict[str, Any]], found: Sources) -> None:
     problems = [problem for unit in units for problem in unit["account"]["problems"]]
     if problems:
         raise InputError(f"No document could be read. {problems[0]}")
-    dropped = _dropped(units)
+    dropped = dropped_reasons(units)
     if dropped:
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
         raise InputError(f"No document is left; dropped: {reasons}. Change the stages or the text.")
@@ -327,88 +288,6 @@ def _nothing_left(units: Sequence[dict[str, Any]], found: Sources) -> None:
     if not found.files:
         raise InputError(f"There are no files in {where}{hidden}. Name others.")
     raise InputError(f"There is no text in {where}: every file is empty. Name others.")
-
-
-def _dropped(units: Sequence[dict[str, Any]]) -> dict[str, int]:
-    dropped: Counter[str] = Counter()
-    for unit in units:
-        dropped.update(unit["account"]["dropped"])
-    return dict(sorted(dropped.items()))
-
-
-def _sources(
-    planned: Sequence[Planned], units: Sequence[dict[str, Any]], licence: str | None
-) -> list[dict[str, Any]]:
-    """What the manifest says of each file."""
-    listed = []
-    for one, own in recorded(planned, units):
-        accounts = [unit["account"] for unit in own]
-        dropped = _dropped(own)
-        kept = sum(account["kept"] for account in accounts)
-        encodings = [account["encoding"] for account in accounts if account["encoding"]]
-        listed.append(
-            {
-                "path": one.file.name,
-                "size": one.file.size,
-                "sha256": one.sha256,
-                "format": one.file.format,
-                "compression": one.file.compression,
-                "encoding": encodings[-1] if encodings else None,
-                "licence": licence,
-                "documents": kept + sum(dropped.values()),
-                "kept": kept,
-                "dropped": dropped,
-                "replaced": sum(account["replaced"] for account in accounts),
-                "bytes": sum(account["bytes"] for account in accounts),
-                "tokens": sum(account["tokens"] for account in accounts),
-                "problems": [text for account in accounts for text in account["problems"]],
-            }
-        )
-    return listed
-
-
-def _finish(
-    draft: Draft, number: int, tokenizer: "Tokenizer | None", facts: dict[str, Any]
-) -> None:
-    """Write the manifest of one side."""
-    directory = draft.directory / draft.layout.sides[number]
-    counted = "bytes" if tokenizer is None else "tokens"
-    shards = []
-    for at, held in enumerate(draft.shards(number)):
-        files = {}
-        for name in (f"{at:05}{end}" for end in draft.layout.files):
-            path = directory / name
-            path.touch()
-            files[name] = {"bytes": path.stat().st_size, "sha256": file_hash(path)}
-        shards.append({counted: held["size"], "documents": held["documents"], "files": files})
-    tokenizer_hash = "" if tokenizer is None else tokenizer.hash
-    dropped: Counter[str] = Counter()
-    for source in facts["sources"]:
-        dropped.update(source["dropped"])
-    kept = sum(shard["documents"] for shard in shards)
-    manifest = {
-        "format": DOCUMENTS if tokenizer is None else FORMAT,
-        "layout": LAYOUT,
-        "hash": shards_hash(shards, tokenizer_hash),
-        "kept": kept,
-        "dropped": dict(sorted(dropped.items())),
-        "bytes": 0,
-        "tokens": 0,
-        "dtype": draft.layout.dtype,
-        "tokenizer": None,
-        "shards": shards,
-        **facts,
-    }
-    if tokenizer is not None:
-        manifest["tokenizer"] = {"hash": tokenizer.hash, "vocab_size": tokenizer.vocab_size}
-        manifest["tokens"] = sum(shard["tokens"] for shard in shards)
-        if directory != draft.directory:
-            with writing(directory):
-                tokenizer.save(directory / TOKENIZER)
-    manifest["bytes"] = draft.text_bytes(number)
-    with writing(directory):
-        text = json.dumps(manifest, ensure_ascii=False, indent=1)
-        (directory / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
 def _publish(partial: Path, target: Path, *, keep_out: Sequence[Path | None]) -> None:
@@ -425,39 +304,6 @@ def _publish(partial: Path, target: Path, *, keep_out: Sequence[Path | None]) ->
             target.rename(old)
         partial.rename(target)
         shutil.rmtree(old, ignore_errors=True)
-
-
-def _result(
-    target: Path, layout: Layout, units: Sequence[dict[str, Any]], made: int, started: float
-) -> Prepared:
-    dropped = _dropped(units)
-    manifests = {side: read_manifest(target / side) or {} for side in layout.sides}
-    sides = {
-        side: {name: manifest[name] for name in ("kept", "bytes", "tokens")}
-        for side, manifest in manifests.items()
-        if side
-    }
-    kept = sum(manifest["kept"] for manifest in manifests.values())
-    tokens = sum(manifest["tokens"] for manifest in manifests.values())
-    return Prepared(
-        path=target,
-        documents=kept + sum(dropped.values()),
-        kept=kept,
-        dropped=dropped,
-        bytes=sum(manifest["bytes"] for manifest in manifests.values()),
-        tokens=None if layout.dtype is None else tokens,
-        replaced=sum(unit["account"]["replaced"] for unit in units),
-        problems=tuple(text for unit in units for text in unit["account"]["problems"]),
-        sides=sides,
-        made=made,
-        seconds=time.monotonic() - started,
-    )
-
-
-def _version() -> str:
-    from hanlin import __version__
-
-    return __version__
 
 
 @contextmanager

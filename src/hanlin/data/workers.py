@@ -153,6 +153,7 @@ def serve(descriptor: int) -> None:
         job: Job = pickle.loads(connection.recv_bytes())
         while True:
             task: Task = connection.recv()
+            answer: tuple[list[Made] | None, HanlinError | str | None]
             try:
                 answer = make(job, task), None
             except HanlinError as error:

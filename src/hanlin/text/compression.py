@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import BinaryIO, cast
 
 from hanlin.errors import ConfigError, FormatError
@@ -23,9 +24,9 @@ def decompressed(stream: BinaryIO, kind: str) -> BinaryIO:
         case "gz":
             return cast(BinaryIO, gzip.GzipFile(fileobj=stream))
         case "bz2":
-            return bz2.BZ2File(stream)
+            return cast(BinaryIO, bz2.BZ2File(stream))
         case "xz":
-            return lzma.LZMAFile(stream)
+            return cast(BinaryIO, lzma.LZMAFile(stream))
         case "zst":
             return cast(
                 BinaryIO,
@@ -36,7 +37,7 @@ def decompressed(stream: BinaryIO, kind: str) -> BinaryIO:
     raise ConfigError(f"There is no compression {kind!r}. Use one of: {', '.join(COMPRESSIONS)}.")
 
 
-def _zstandard():  # type: ignore[no-untyped-def]
+def _zstandard() -> ModuleType:
     try:
         import zstandard
     except ImportError as error:

@@ -73,11 +73,9 @@ def cut(text: str, *, limit: int = PART) -> int:
     """
     for place, keep in ((_LINE_END, 1), (_SPACE, 0)):
         for start in (limit - (limit >> 4), limit >> 1):
-            found = None
-            for found in place.finditer(text, start, limit):
-                pass
-            if found is not None:
-                return found.start() + keep
+            places = [found.start() for found in place.finditer(text, start, limit)]
+            if places:
+                return places[-1] + keep
     return limit
 
 

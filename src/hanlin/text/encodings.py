@@ -26,7 +26,7 @@ _MARKS = (
 _REPLACED = "\ufffd".encode()
 
 
-class Binary(FormatError):
+class BinaryError(FormatError):
     """The bytes are not text in any encoding."""
 
 
@@ -41,12 +41,12 @@ def marked(head: bytes) -> tuple[str, int] | None:
 def detect(sample: bytes, *, whole: bool = True) -> str:
     """Return the encoding of `sample`, some bytes of a text (`whole`: they end where it ends).
 
-    Raises `Binary` for what is no text, and `FormatError` where the encoding cannot be told.
+    Raises `BinaryError` for what is no text, and `FormatError` where the encoding cannot be told.
     """
     if found := marked(sample):
         return found[0]
     if sample.startswith(b"%PDF-"):
-        raise Binary("It is a PDF, not text. Convert it to text first.")
+        raise BinaryError("It is a PDF, not text. Convert it to text first.")
     if b"\0" in sample:
         return _sixteen(sample)
     if sample.isascii():
@@ -61,7 +61,7 @@ def detect(sample: bytes, *, whole: bool = True) -> str:
     if beyond > 8 * broken:
         return "utf-8"
     if sum(byte < 32 and byte not in b"\t\n\r\f\x1b\x08" for byte in sample) > len(sample) // 50:
-        raise Binary("It holds bytes that no text has. Leave it out.")
+        raise BinaryError("It holds bytes that no text has. Leave it out.")
     scores = {name: score(sample) for name, score in _SCORES.items()}
     best = max(scores, key=lambda name: scores[name])
     if scores[best] >= 0.6:
@@ -77,7 +77,7 @@ def _sixteen(sample: bytes) -> str:
         return "utf-16-le"
     if even.count(0) > 0.3 * share and odd.count(0) < 0.05 * share:
         return "utf-16-be"
-    raise Binary("It holds zero bytes, so it is not text. Leave it out.")
+    raise BinaryError("It holds zero bytes, so it is not text. Leave it out.")
 
 
 _ASCII = rb"[\x00-\x7f]"
@@ -155,7 +155,7 @@ def _normalizer(sample: bytes) -> str:
         ) from error
     best = charset_normalizer.from_bytes(sample).best()
     if best is None:
-        raise Binary("It is not text in any encoding that is known. Leave it out.")
+        raise BinaryError("It is not text in any encoding that is known. Leave it out.")
     return str(best.encoding)
 
 
@@ -171,7 +171,7 @@ class Decoder:
     def decode(self, read: Callable[[int], bytes]) -> Iterator[str]:
         """Yield the text of what `read` gives, without a byte order mark.
 
-        Raises `Binary` and `FormatError` as `detect` does.
+        Raises `BinaryError` and `FormatError` as `detect` does.
         """
         head = _fill(read, b"", SAMPLE)
         mark = marked(head)

@@ -4,7 +4,7 @@ Nothing that is wrong with a file stops the rest: what cannot be read is counted
 with the reason, and told in words.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -13,7 +13,7 @@ from hanlin.errors import ConfigError
 from hanlin.text import gettext, html, plain, records
 from hanlin.text.compression import broken, decompressed, members
 from hanlin.text.documents import Document, parts
-from hanlin.text.encodings import Binary, Decoder
+from hanlin.text.encodings import BinaryError, Decoder
 from hanlin.text.reading import Reading, ReadSettings
 from hanlin.text.sources import SourceFile, find, kind_of
 
@@ -58,7 +58,7 @@ def read_file(
                     yield last
                     if at is not None:
                         at(raw.tell())
-    except Binary as error:
+    except BinaryError as error:
         reading.drop("binary", str(error))
     except broken() as error:
         reading.drop("unreadable", _reason(error))
@@ -72,7 +72,7 @@ def read_file(
 
 def _open(
     file: SourceFile, raw: BinaryIO, settings: ReadSettings, reading: Reading
-) -> Iterator[Document]:
+) -> Generator[Document, None, None]:
     if file.compression != "zip":
         stream = decompressed(raw, file.compression) if file.compression else raw
         yield from _documents(stream, file.format, settings, reading)
@@ -85,7 +85,7 @@ def _open(
         try:
             stream = decompressed(member, packed) if packed and packed != "zip" else member
             yield from _documents(stream, kind, settings, inside)
-        except Binary as error:
+        except BinaryError as error:
             inside.drop("binary", str(error))
         except broken() as error:
             inside.drop("unreadable", _reason(error))

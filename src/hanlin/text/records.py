@@ -80,8 +80,10 @@ def separated(
     """Yield the document of each row of CSV, or of TSV, in which quotes mean nothing."""
     csv.field_size_limit(RECORD)
     lines = (line + "\n" for _, line in _lines(chunks, reading))
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    rows = csv.reader(lines, delimiter=delimiter, quoting=quoting)
+    if delimiter == "\t":
+        rows = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    else:
+        rows = csv.reader(lines, delimiter=delimiter)
     name = settings.field or "text"
     numbered = name.isascii() and name.isdigit()
     header = settings.header if settings.header is not None else not numbered

@@ -21,7 +21,7 @@ _CONTROLS = dict.fromkeys(
     for code in (*range(0x20), *range(0x7F, 0xA0), 0xFEFF, *range(0xFDD0, 0xFDF0), 0xFFFE, 0xFFFF)
     if chr(code) not in "\t\n"
 )
-_CONTROLS[0x85] = ord("\n")  # type: ignore[assignment]  # the next line of EBCDIC
+_CONTROLS[0x85] = ord("\n")  # the next line of EBCDIC
 
 
 @dataclass(frozen=True)
