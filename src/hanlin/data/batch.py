@@ -4,7 +4,7 @@
 """
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -26,7 +26,8 @@ class Batch:
     targets: Tensor
     """[B, T] int64, for an encoder-decoder [B, U]: the right token at each place, or `IGNORE`."""
     decoder_ids: Tensor | None = None
-    """[B, U] int64, encoder-decoders only."""
+    """[B, U] int64, encoder-decoders only: the text to write, which a loss shifts behind the
+    model's start token (`Transformer.shift`)."""
     mask: Tensor | None = None
     """[B, T] bool: True at real tokens; None when all are."""
     decoder_mask: Tensor | None = None
@@ -46,7 +47,7 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Self:
         """The same batch on another device."""
-        moved = {
+        moved: dict[str, Any] = {
             name: value.to(device, non_blocking=True)
             for name, value in vars(self).items()
             if isinstance(value, Tensor)

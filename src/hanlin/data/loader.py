@@ -6,7 +6,7 @@ a part of each step, so the union over ranks is the same at any world size.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -101,7 +101,7 @@ class Loader:
 
     def prefetch(
         self, start: int, stop: int | None = None, *, ahead: int = 2
-    ) -> Iterator[tuple[int, list[Batch]]]:
+    ) -> Generator[tuple[int, list[Batch]], None, None]:
         """Steps from `start` on (to `stop`, excluded), the next `ahead` made on another thread.
 
         An error in making a batch is raised here. The thread ends with the iterator; close() it, or

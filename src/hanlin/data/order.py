@@ -17,7 +17,7 @@ _ROUNDS = 8
 """Four make a Feistel network a strong pseudo-random permutation (Luby and Rackoff 1988); small
 domains need a few more."""
 
-ORDER, OFFSET, SPLIT = 1, 2, 3
+ORDER, OFFSET, SPLIT, PACK = 1, 2, 3, 4
 """Purposes of `rng` beside an example's own (0)."""
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hanlin.data.examples import Ids, TokenSource, all_ends
+from hanlin.data.order import PACK, rng
 from hanlin.errors import ConfigError, InputError
 
 
@@ -30,13 +31,19 @@ class Packed:
     lengths = None
 
     def __init__(
-        self, source: TokenSource, room: int, *, around: int = 0, together: bool = True
+        self,
+        source: TokenSource,
+        room: int,
+        *,
+        seed: int = 0,
+        around: int = 0,
+        together: bool = True,
     ) -> None:
         """Pack the documents of `source` into rows of `room` tokens.
 
-        Each piece takes `around` tokens more than its own for what is put around it; the closing
-        token of a document is not counted, since it is taken off. Without `together` every piece
-        has a row of its own.
+        Which of the documents of one length go together is drawn with `seed`. Each piece takes
+        `around` tokens more than its own for what is put around it; the closing token of a document
+        is not counted, since it is taken off. Without `together` every piece has a row of its own.
         """
         most = room - around
         if most < 1:
@@ -57,7 +64,7 @@ class Packed:
         if not len(self._sizes):
             raise InputError("The documents have no text in them. Give more text.")
         if together:
-            self._order, self._rows = _best_fit(self._sizes + around, room)
+            self._order, self._rows = _best_fit(self._sizes + around, room, seed=seed)
         else:
             self._order = np.arange(len(self._sizes))
             self._rows = np.arange(len(self._sizes) + 1)
@@ -87,9 +94,10 @@ class Packed:
         return np.add.reduceat(self._sizes[self._order], self._rows[:-1])
 
 
-def _best_fit(sizes: Ids, room: int) -> tuple[Ids, Ids]:
+def _best_fit(sizes: Ids, room: int, *, seed: int) -> tuple[Ids, Ids]:
     """Pieces in the order of the rows they go to, and where each row begins (and the last ends)."""
-    by_size = np.argsort(sizes, kind="stable")
+    drawn = rng(seed, 0, 0, purpose=PACK).permutation(len(sizes))
+    by_size = drawn[np.argsort(sizes[drawn], kind="stable")]
     counts = np.bincount(sizes, minlength=room + 1)
     first = np.cumsum(counts) - counts
     # How many rows are filled with which sizes so far, by the room that is left in them.

@@ -1,5 +1,6 @@
 """Token documents in memory, read like token shards: for tests, notebooks and small texts."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -9,15 +10,16 @@ from hanlin.data.shards import end_token
 from hanlin.errors import InputError
 from hanlin.tokenizers import Tokenizer
 
+_AT_ONCE = 4096  # texts encoded together; bounds what is held beside the tokens
+
 
 class TokenArray:
     """Documents of token ids in one array; a `TokenSource`."""
 
     def __init__(self, documents: Iterable[Sequence[int] | Ids], *, bytes: int = 0) -> None:
         """Keep `documents`, each with its end token; `bytes` is their text's size in UTF-8."""
-        kept = [np.asarray(document, dtype=np.int64) for document in documents]
-        kept = [document for document in kept if len(document)]
-        if not kept:
+        kept = [np.asarray(document, dtype=np.int32) for document in documents]
+        if not sum(map(len, kept)):
             raise InputError("There are no tokens. Give documents that are not empty.")
         self.ids = np.concatenate(kept)
         self.ends: Ids = np.cumsum([len(document) for document in kept], dtype=np.int64)
@@ -26,11 +28,15 @@ class TokenArray:
     @classmethod
     def encode(cls, texts: Iterable[str], tokenizer: Tokenizer) -> "TokenArray":
         """Encode `texts`, each one document closed by the tokenizer's end token."""
-        texts = list(texts)
         end = end_token(tokenizer)
-        encoded = tokenizer.encode_batch(texts, add_special_tokens=False)
-        size = sum(len(text.encode()) for text in texts)
-        return cls([[*ids, end] for ids in encoded], bytes=size)
+        size = 0
+        documents: list[Ids] = []
+        remaining = iter(texts)
+        while some := list(itertools.islice(remaining, _AT_ONCE)):
+            size += sum(len(text.encode()) for text in some)
+            for ids in tokenizer.encode_batch(some, add_special_tokens=False):
+                documents.append(np.array([*ids, end], dtype=np.int32))
+        return cls(documents, bytes=size)
 
     @property
     def tokens(self) -> int:
@@ -44,7 +50,7 @@ class TokenArray:
 
     def read(self, start: int, stop: int) -> Ids:
         """The tokens [start, stop)."""
-        return self.ids[start:stop]
+        return self.ids[start:stop].astype(np.int64)
 
     def bounds_within(self, start: int, stop: int) -> Ids:
         """The document ends e with start < e <= stop."""

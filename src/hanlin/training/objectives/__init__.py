@@ -14,7 +14,10 @@ from hanlin.data.examples import Examples
 from hanlin.models.transformer import Transformer
 from hanlin.tokenizers import Tokenizer
 from hanlin.training.objectives.causal import CausalLM
+from hanlin.training.objectives.denoising import Denoising
 from hanlin.training.objectives.masked import MaskedLM
+from hanlin.training.objectives.seq2seq import Seq2Seq
+from hanlin.training.objectives.spans import SpanCorruption
 
 
 class Objective(Protocol):
@@ -47,7 +50,16 @@ class Objective(Protocol):
 
 
 OBJECTIVES: dict[str, type[Objective]] = {
-    objective.name: objective for objective in (CausalLM, MaskedLM)
+    objective.name: objective
+    for objective in (CausalLM, MaskedLM, SpanCorruption, Denoising, Seq2Seq)
 }
 
-__all__ = ["OBJECTIVES", "CausalLM", "MaskedLM", "Objective"]
+__all__ = [
+    "OBJECTIVES",
+    "CausalLM",
+    "Denoising",
+    "MaskedLM",
+    "Objective",
+    "Seq2Seq",
+    "SpanCorruption",
+]

@@ -122,14 +122,9 @@ class MaskedExamples:
         seed: int,
         validation: bool,
     ) -> None:
-        if tokenizer.mask_id is None:
-            raise ConfigError(
-                "The tokenizer has no mask token. Train one that has: `hanlin tokenizer train "
-                "--kind wordpiece` makes [MASK], and other kinds take it as a special token."
-            )
         self._options = options
         self._seed = seed
-        self._mask_id = tokenizer.mask_id
+        self._mask_id = check_mask(tokenizer)
         self._frame = Frame.of(tokenizer)
         self._special = np.zeros(tokenizer.vocab_size, dtype=bool)
         self._special[list(tokenizer.special_ids)] = True
@@ -140,7 +135,7 @@ class MaskedExamples:
             raise ConfigError(f"batch.length is {length}, too short for any text. Raise it.")
         self._packed = self._windows = None
         if options.pack == "documents":
-            self._packed = Packed(source, length, around=self._frame.size)
+            self._packed = Packed(source, length, seed=seed, around=self._frame.size)
         else:
             self._windows = Windows(
                 source,
@@ -202,3 +197,13 @@ def _some(things: Ids, rate: float, draw: np.random.Generator) -> Ids:
     so that the share is exact on average."""
     count = int(len(things) * rate + draw.random())
     return draw.choice(things, count, replace=False, shuffle=False)
+
+
+def check_mask(tokenizer: Tokenizer) -> int:
+    """The id of the mask token. Raises `ConfigError` where there is none."""
+    if tokenizer.mask_id is None:
+        raise ConfigError(
+            "The tokenizer has no mask token. Train one that has: `hanlin tokenizer train --kind "
+            "wordpiece` makes [MASK]; other kinds take it with --special '[MASK]'."
+        )
+    return tokenizer.mask_id

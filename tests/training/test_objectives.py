@@ -1,0 +1,119 @@
+"""What holds for every objective: sums over micro-batches, padding without effect, learning."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from objective_cases import CASES, LENGTH, TEXTS, Case
+
+from hanlin.data.batch import IGNORE, Batch
+from hanlin.data.loader import Loader
+from hanlin.training.objectives import OBJECTIVES, Objective
+
+each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+
+
+def gradients(
+    objective: Objective, model: Any, batches: Sequence[Batch]
+) -> tuple[float, torch.Tensor]:
+    """The loss per target and its gradient, over the targets of all batches."""
+    model.zero_grad()
+    targets = sum(batch.target_tokens for batch in batches)
+    total = 0.0
+    for batch in batches:
+        loss = objective.loss(model, batch)
+        assert loss.shape == ()
+        (loss / targets).backward()
+        total += loss.item()
+    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in model.parameters()]
+    return total / targets, torch.cat([grad.flatten() for grad in grads])
+
+
+@each_case
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float64, 1e-11), (torch.float32, 2e-5)])
+def test_micro_batches_and_ranks_add_up_to_one_batch(
+    case: Case, dtype: torch.dtype, close: float
+) -> None:
+    examples = case.examples()
+    model = case.model(dtype=dtype)
+    objective = case.objective
+
+    def read(*, micro: int | None, world: int) -> list[Batch]:
+        loaders = [
+            Loader(examples, objective.collate, sequences=12, micro=micro, seed=0,
+                   rank=rank, world=world)
+            for rank in range(world)
+        ]  # fmt: skip
+        return [batch for loader in loaders for batch in loader.step(1)]
+
+    loss, whole = gradients(objective, model, read(micro=None, world=1))
+    assert whole.norm() > 1e-3
+    for micro, world in ((3, 1), (1, 1), (None, 3), (2, 2)):
+        batches = read(micro=micro, world=world)
+        assert len({batch.ids.shape for batch in batches}) >= 1
+        again, summed = gradients(objective, model, batches)
+        assert again == pytest.approx(loss, rel=close)
+        assert (summed - whole).norm() <= close * whole.norm()
+
+
+@each_case
+def test_padding_changes_nothing(case: Case) -> None:
+    """A short example alone has the loss that it has beside a longer one."""
+    objective, model = case.objective, case.model(dtype=torch.float64)
+    examples = [
+        case.examples(TEXTS * 2, length=length).example(0, 0) for length in (12, LENGTH, 20)
+    ]
+    apart = [objective.loss(model, objective.collate([example])).item() for example in examples]
+    together = objective.collate(examples)
+    assert together.ids.shape[0] == 3
+    assert objective.loss(model, together).item() == pytest.approx(sum(apart), rel=1e-11)
+
+
+@each_case
+def test_the_count_of_targets_is_the_count_of_targets(case: Case) -> None:
+    loader = Loader(case.examples(), case.objective.collate, sequences=5, micro=2, seed=3)
+    for n in range(3):
+        for batch in loader.step(n):
+            assert batch.target_tokens == int((batch.targets != IGNORE).sum())
+            assert batch.ids.dtype == batch.targets.dtype == torch.int64
+
+
+@each_case
+def test_an_example_depends_on_seed_epoch_and_index_alone(case: Case) -> None:
+    examples, again = case.examples(), case.examples()
+    places = [(i, e) for e in (0, 1) for i in range(min(len(examples), 4))]
+    first = [vars(examples.example(i, e)) for i, e in places]
+    second = [vars(again.example(i, e)) for i, e in reversed(places)][::-1]
+    for one, other in zip(first, second, strict=True):
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_the_table_of_objectives_names_them() -> None:
+    names = ["causal-lm", "masked-lm", "span-corruption", "denoising", "seq2seq"]
+    assert list(OBJECTIVES) == names
+    assert [OBJECTIVES[name].name for name in names] == names
+
+
+def overfit(case: Case, texts: list[str], *, steps: int, lr: float, **fields: Any) -> Any:
+    """A model that has read `texts` so often that it knows them."""
+    model = case.model(**fields)
+    objective = case.objective
+    examples = case.examples(texts)
+    loader = Loader(examples, objective.collate, sequences=len(texts), seed=0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.0)
+    model.train()
+    losses = []
+    for n, (batch,) in loader.prefetch(0, steps):
+        for group in optimizer.param_groups:
+            group["lr"] = lr * min(1.0, (n + 1) / 20, (steps - n) / (0.3 * steps))
+        loss = objective.loss(model, batch) / batch.target_tokens
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    print(f"loss from {losses[0]:.3f} to {np.mean(losses[-10:]):.4f} in {steps} steps")
+    return model.eval(), float(np.mean(losses[-10:]))
