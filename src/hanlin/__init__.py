@@ -13,12 +13,26 @@ if TYPE_CHECKING:
     from hanlin import errors, generation, models, tokenizers
     from hanlin.data.prepare import prepare
     from hanlin.tasks import load
+    from hanlin.training import train
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "errors", "generation", "load", "models", "prepare", "tokenizers"]
+__all__ = [
+    "__version__",
+    "errors",
+    "generation",
+    "load",
+    "models",
+    "prepare",
+    "tokenizers",
+    "train",
+]
 
-_FUNCTIONS = {"load": "hanlin.tasks", "prepare": "hanlin.data.prepare"}
+_FUNCTIONS = {
+    "load": "hanlin.tasks",
+    "prepare": "hanlin.data.prepare",
+    "train": "hanlin.training",
+}
 """Public function -> the room it lives in."""
 _ROOMS = ("errors", "generation", "models", "tokenizers")
 

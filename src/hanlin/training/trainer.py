@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,13 +112,19 @@ class Trainer:
 
     def run(self) -> TrainResult:
         """Train to the end, or until a signal. Raises `HanlinError` where the guard gives up."""
+        plan = replace(
+            self.plan,
+            start_step=self.place.step,
+            start_tokens=self.place.tokens,
+            start_seconds=self.place.seconds,
+        )
         for watcher in self.watchers:
-            watcher.start(self.plan)
+            watcher.start(plan)
         with torch.random.fork_rng(devices=[]), Signals() as signals:
             if self._owed and self.place.step not in self.evaluations:
                 self._evaluate()
             self._train(signals)
-            stopped = self._agree(signals) and not self._over()
+            stopped = self._agree(signals) and not self._is_over()
             if stopped:
                 self._save(evaluation_due=False)
             else:
@@ -128,15 +134,20 @@ class Trainer:
         signal = (signals.received or 15) if stopped else None
         return self._result(signal)
 
-    def _over(self) -> bool:
+    @property
+    def over(self) -> bool:
+        """Whether the duration is over."""
+        return self._is_over()
+
+    def _is_over(self) -> bool:
         return self.place.share(self.loop.duration) >= 1
 
     def _train(self, signals: Signals) -> None:
         self.loss.train()
-        batches = cast("Batches", self.loader.prefetch(self.place.step))
+        batches = self.loader.prefetch(self.place.step)
         begin = self.place
         try:
-            while not self._over() and not self._agree(signals):
+            while not self._is_over() and not self._agree(signals):
                 before = self.place
                 record = self._step(batches, signals)
                 if record is None:
@@ -146,7 +157,7 @@ class Trainer:
                     watcher.step(replace(record, eta_seconds=left))
                 if self.guard.exhausted:
                     self._give_up(record)
-                if self._over():
+                if self._is_over():
                     return
                 look = self._evaluation_due(before)
                 if look or self.place.passed(self.loop.save_every, before):
