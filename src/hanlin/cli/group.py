@@ -14,6 +14,10 @@ from hanlin.errors import nearest
 
 VERBS: dict[str, tuple[str, str]] = {
     "pull": ("Bring a named model here, or list them.", "下载一个具名模型，或列出它们。"),
+    "prepare": (
+        "Turn raw files into documents or token shards.",
+        "把原始文件变成文档或词元分片。",
+    ),
     "tokenizer": ("Learn and measure tokenizers.", "训练与评测分词器。"),
     "generate": ("Continue a text.", "续写一段文字。"),
     "chat": ("Talk with a model.", "与模型对话。"),

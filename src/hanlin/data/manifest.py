@@ -40,6 +40,8 @@ class Prepared:
     """What was wrong with single files, in words."""
     sides: dict[str, dict[str, int]]
     """Documents, bytes and tokens of train and validation, where they were split."""
+    hidden: int
+    """Hidden files and folders that were left out."""
     made: int
     """Units made in this run; the others were there already."""
     seconds: float
@@ -132,7 +134,13 @@ def write_manifest(
 
 
 def result(
-    target: Path, layout: Layout, units: Sequence[dict[str, Any]], made: int, started: float
+    target: Path,
+    layout: Layout,
+    units: Sequence[dict[str, Any]],
+    *,
+    hidden: int,
+    made: int,
+    started: float,
 ) -> Prepared:
     dropped = dropped_reasons(units)
     manifests = {side: read_manifest(target / side) or {} for side in layout.sides}
@@ -153,6 +161,7 @@ def result(
         replaced=sum(unit["account"]["replaced"] for unit in units),
         problems=tuple(text for unit in units for text in unit["account"]["problems"]),
         sides=sides,
+        hidden=hidden,
         made=made,
         seconds=time.monotonic() - started,
     )

@@ -86,7 +86,7 @@ def prepare(
     target = Path(output).expanduser().absolute()
     listed = [sources] if isinstance(sources, str | Path) else list(sources)
     check_output(target)
-    loaded = _tokenizer(tokenizer)
+    loaded = load_tokenizer(tokenizer)
     dtype = None if loaded is None else token_dtype(loaded).str
     layout = Layout(
         sides=SIDES if validation else ("",),
@@ -113,7 +113,7 @@ def prepare(
         old = stores[0] if stores and stores[0].directory == target else None
         if old and old.layout == layout and _same(old, planned):
             shutil.rmtree(partial)
-            return result(target, layout, old.records, 0, started)
+            return result(target, layout, old.records, hidden=found.hidden, made=0, started=started)
         job = Job(
             read=read,
             stages=tuple(stages),
@@ -134,7 +134,7 @@ def prepare(
             for number in range(len(layout.sides)):
                 write_manifest(draft, number, loaded, facts)
         _publish(partial, target, keep_out=[stdin, partial / "lock"])
-        return result(target, layout, draft.units, made, started)
+        return result(target, layout, draft.units, hidden=found.hidden, made=made, started=started)
 
 
 def check_output(target: Path) -> None:
@@ -149,12 +149,14 @@ def check_output(target: Path) -> None:
             )
 
 
-def _tokenizer(given: "Tokenizer | str | Path | None") -> "Tokenizer | None":
+def load_tokenizer(given: "Tokenizer | str | Path | None") -> "Tokenizer | None":
+    """Return the tokenizer that was named: by a directory, a file, or the name of a model."""
     if not isinstance(given, str | Path):
         return given
+    from hanlin.models.named import resolve
     from hanlin.tokenizers import Tokenizer
 
-    return Tokenizer.load(given)
+    return Tokenizer.load(resolve(str(given)))
 
 
 def _kept_tokenizer(tokenizer: "Tokenizer | None", partial: Path) -> Path | None:

@@ -55,9 +55,9 @@ def read_file(
         with file.path.open("rb") as raw, closing(_open(file, raw, settings, reading)) as found:
             for document in found:
                 for last in parts(document):
-                    yield last
                     if at is not None:
                         at(raw.tell())
+                    yield last
     except BinaryError as error:
         reading.drop("binary", str(error))
     except broken() as error:

@@ -182,7 +182,7 @@ def _look(record: dict[str, Any], name: str) -> tuple[Any, bool]:
 
 
 def _missing(name: str, names: list[str], kind: str) -> FormatError:
-    there = ", ".join(map(str, names[:20])) or "none"
+    there = ", ".join(f"{name:.30}" for name in names[:12]) or "none"
     return FormatError(
         f"There is no {kind[:-1]} {name!r}; the {kind} are: {there}. Name the one with the text."
     )
