@@ -5,10 +5,11 @@ of the standard library; pydantic does the work on types (docs/decisions/0007).
 """
 
 from hanlin.config.plain import refuse, written_as
-from hanlin.config.reading import read_config, read_mapping
+from hanlin.config.reading import check, read_config, read_mapping
 from hanlin.config.writing import descriptions, to_plain, write_config
 
 __all__ = [
+    "check",
     "descriptions",
     "read_config",
     "read_mapping",

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
-from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -24,23 +23,30 @@ def read_config(
     overrides: ``key.path=value``, the value written as in YAML. Raises NotFoundError without the
     file, and ConfigError with a line for every problem: its path, what is wrong, what to do.
     """
+    raw = read_mapping(source, overrides, into=into)
+    value, found = check(raw, into=into)
+    if found:
+        name = "The configuration" if isinstance(source, Mapping) else _name(source)
+        raise ConfigError(_joined(name, found))
+    assert isinstance(value, into)
+    return value
+
+
+def check(raw: Mapping[str, Any], *, into: type[T]) -> tuple[T | None, list[str]]:
+    """The settings that a mapping holds, or all that is wrong with it, a line each."""
     import pydantic
 
-    raw = read_mapping(source, overrides, into=into)
-    name = "The configuration" if isinstance(source, Mapping) else _name(source)
+    adapter: Any = _adapter(into)
     try:
-        (value,) = _adapter(into).validate_python((raw,))
+        (value,) = adapter.validate_python((raw,))
     except pydantic.ValidationError as error:
-        found = [_told(problem, raw, into) for problem in error.errors(include_url=False)]
-        raise ConfigError(_joined(name, found)) from None
-    truths = [
+        told = [_told(problem, raw, into) for problem in error.errors(include_url=False)]
+        return None, list(dict.fromkeys(line for text in told for line in text.splitlines()))
+    return value, [
         f"{_path(path)} is {str(given).lower()}, a truth value, where a number or a text is "
         "wanted. Write the number, or put the text in quotes."
         for path, given in _misplaced_truths(raw, value, ())
     ]
-    if truths:
-        raise ConfigError(_joined(name, truths))
-    return value  # type: ignore[no-any-return]
 
 
 def read_mapping(
@@ -51,7 +57,7 @@ def read_mapping(
     into: the settings class, for overrides below a short form (``schedule: cosine``).
     """
     if isinstance(source, Mapping):
-        raw = _copy(source)
+        raw: dict[str, Any] = _copy(source)
     else:
         name = _name(source)
         value = parse_yaml(_text(source, name), source=name)
@@ -125,7 +131,6 @@ def _field_type(hint: Any, name: str) -> Any:
     return next((h for h in _members(of_field) if is_dataclass(h)), None)
 
 
-@cache
 def _adapter(into: type) -> Any:
     from pydantic import ConfigDict, TypeAdapter
 
@@ -137,8 +142,7 @@ def _adapter(into: type) -> Any:
 # Telling
 
 
-def _joined(name: str, found: list[str]) -> str:
-    lines = list(dict.fromkeys(line for told in found for line in told.splitlines()))
+def _joined(name: str, lines: list[str]) -> str:
     if len(lines) == 1:
         return f"{name}: {lines[0]}"
     return "\n".join([f"{name} has {len(lines)} problems:", *(f"  {line}" for line in lines)])
@@ -227,7 +231,7 @@ def _unknown(location: Location, into: type) -> str:
 
 
 def _paths(section: type, above: str = "") -> Iterator[str]:
-    for f in fields(section):  # type: ignore[arg-type]
+    for f in fields(section):
         yield f"{above}{f.name}"
         if (below := _field_type(section, f.name)) is not None:
             yield from _paths(below, f"{above}{f.name}.")

@@ -5,7 +5,6 @@ import inspect
 import textwrap
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,6 @@ def _lines(settings: Any, indent: str, *, comments: bool) -> list[str]:
     return out
 
 
-@cache
 def descriptions(settings: type) -> dict[str, str]:
     """What the string under each field of a dataclass says, in one line each."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(settings)))

@@ -31,10 +31,10 @@ class Pattern:
     """Encoder-decoder: which of the tokenizer's special tokens decoding starts from."""
 
 
-_BIASES = {"attention_bias": True, "attention_out_bias": True, "mlp_bias": True}
-_LAYERNORM = {"norm": "layernorm", "norm_bias": True}
-_PLAIN = {**_BIASES, **_LAYERNORM, "gated": False}
-_BERT = {
+_BIASES: dict[str, Any] = {"attention_bias": True, "attention_out_bias": True, "mlp_bias": True}
+_LAYERNORM: dict[str, Any] = {"norm": "layernorm", "norm_bias": True}
+_PLAIN: dict[str, Any] = {**_BIASES, **_LAYERNORM, "gated": False}
+_BERT: dict[str, Any] = {
     **_PLAIN,
     "position": "learned",
     "norm_eps": 1e-12,
@@ -45,11 +45,16 @@ _BERT = {
     "lm_head_bias": True,
     "head_transform": True,
 }
-_GEMMA = {"activation": "gelu_tanh", "norm_plus_one": True, "norm_eps": 1e-6}
-_T5 = {"position": "relative", "attention_scale": 1.0, "norm_eps": 1e-6, "max_context": 512}
-_TOWERS = {**_PLAIN, "norm_place": "after", "final_norm": False}
-_BART = {**_TOWERS, "position": "learned", "position_offset": 2, "activation": "gelu",
-         "embedding_norm": True}  # fmt: skip
+_GEMMA: dict[str, Any] = {"activation": "gelu_tanh", "norm_plus_one": True, "norm_eps": 1e-6}
+_T5: dict[str, Any] = {
+    "position": "relative",
+    "attention_scale": 1.0,
+    "norm_eps": 1e-6,
+    "max_context": 512,
+}
+_TOWERS: dict[str, Any] = {**_PLAIN, "norm_place": "after", "final_norm": False}
+_BART: dict[str, Any] = {**_TOWERS, "position": "learned", "position_offset": 2, 
+         "activation": "gelu", "embedding_norm": True}  # fmt: skip
 
 
 def _gemma(known: dict[str, Any]) -> dict[str, Any]:
@@ -108,9 +113,9 @@ def _both(derived: Derived = lambda known: {}, *, start: str = "pad", **fixed: A
     )
 
 
-_GATED_GELU = {"activation": "gelu_tanh"}
-_GEMMA_2 = {**_GEMMA, "norm_place": "both"}
-_MODERN_BERT = {
+_GATED_GELU: dict[str, Any] = {"activation": "gelu_tanh"}
+_GEMMA_2: dict[str, Any] = {**_GEMMA, "norm_place": "both"}
+_MODERN_BERT: dict[str, Any] = {
     "norm": "layernorm",
     "first_attention_norm": False,
     "activation": "gelu",
@@ -165,7 +170,8 @@ ALIASES = {
     "encoder_ffn_dim": "intermediate_size", "decoder_ffn_dim": "decoder_intermediate_size",
     "num_decoder_layers": "decoder_layers", "decoder_attention_heads": "decoder_heads",
     "max_position_embeddings": "max_context", "n_positions": "max_context",
-    "tie_word_embeddings": "tie_embeddings", "rms_norm_eps": "norm_eps", "layer_norm_eps": "norm_eps",
+    "tie_word_embeddings": "tie_embeddings", "rms_norm_eps": "norm_eps",
+    "layer_norm_eps": "norm_eps",
     "hidden_dropout_prob": "dropout", "attention_probs_dropout_prob": "attention_dropout",
     "init_std": "initializer_range",
 }  # fmt: skip
@@ -288,16 +294,16 @@ def _special(pattern: Pattern, family: str, tokenizer: "Tokenizer | None") -> di
         )
     if pattern.shape == "encoder-decoder":
         first_eos = eos[0] if eos else None
-        order = (tokenizer.pad_id, bos, first_eos)
+        order = [tokenizer.pad_id, bos, first_eos]
         if pattern.start == "eos":
-            order = (first_eos, bos, tokenizer.pad_id)
-        start = next((i for i in order if i is not None), None)
-        if start is None:
+            order.reverse()
+        found = [i for i in order if i is not None]
+        if not found:
             raise ConfigError(
                 "The tokenizer has no padding, beginning or end token for decoding to start from. "
                 "Train it with one."
             )
-        ids["decoder_start_id"] = start
+        ids["decoder_start_id"] = found[0]
     return ids
 
 

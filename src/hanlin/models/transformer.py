@@ -17,6 +17,7 @@ from hanlin.models.attention import Attention
 from hanlin.models.cache import Cache
 from hanlin.models.config import ModelConfig
 from hanlin.models.heads import ClassifyHead, TokenHead, VocabularyHead, pool
+from hanlin.models.initial import draw_weights
 from hanlin.models.layers import Embedding, FeedForward, Linear, make_norm
 from hanlin.models.masks import Span
 from hanlin.models.positions import RotaryTable, positions_within, relative_buckets, sinusoids
@@ -173,21 +174,6 @@ class Stack(nn.Module):
             x = self.layers[-1](x, span, rotations, last_token=span.last_token)
         return x if self.final_norm is None else self.final_norm(x)
 
-    def rescale(self, *, by_width: bool) -> None:
-        """Scale what was just drawn by what depth and a missing attention scale ask for."""
-        if by_width and self.relative is not None:
-            self.relative.weight *= self.config.hidden_size**-0.5
-        sublayers = sum(2 if block.cross is None else 3 for block in self.layers)  # type: ignore[union-attr]
-        for block in self.layers:
-            assert isinstance(block, Block)
-            attentions = [a for a in (block.attention, block.cross) if a is not None]
-            for attention in attentions if by_width else []:
-                query = attention.qkv if attention is block.attention else attention.q
-                query.weight[: attention.heads * attention.channels] *= attention.channels**-0.5
-            if self.config.norm_place == "before" and not by_width:
-                for last in [*(a.out for a in attentions), block.mlp.down]:
-                    last.weight *= sublayers**-0.5
-
     def _positions(self, span: Span) -> Tensor | None:
         where = span.positions
         if self.positions is not None:
@@ -238,28 +224,8 @@ class Transformer(nn.Module):
             self.reset()
 
     def reset(self) -> None:
-        """Draw fresh weights: normal with the config's initializer_range, biases zero.
-
-        Where norms stand before the sublayers, what adds to the residual stream is drawn smaller by
-        the square root of their number, so that the sum does not grow with depth (Radford et al.
-        2019). With relative positions every matrix is drawn by its own width, the queries smaller by
-        the scale that T5's attention lacks, embeddings with 1 (Raffel et al. 2020).
-        """
-        config = self.config
-        by_width = config.position == "relative"
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                std = module.in_features**-0.5 if by_width else config.initializer_range
-                nn.init.normal_(module.weight, std=std)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        # After the linear layers: a tied output projection is the embedding.
-        for module in self.modules():
-            if isinstance(module, nn.Embedding):
-                nn.init.normal_(module.weight, std=1.0 if by_width else config.initializer_range)
-        with torch.no_grad():
-            for stack in self._stacks():
-                stack.rescale(by_width=by_width)
+        """Draw fresh weights; see `initial.draw_weights`."""
+        draw_weights(self)
 
     @property
     def checkpointing(self) -> bool:

@@ -8,14 +8,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from hanlin.config import refuse, written_as
-from hanlin.config.plain import name_or_mapping, texts
+from hanlin.config import check, refuse, written_as
+from hanlin.config.plain import texts
 from hanlin.errors import ConfigError, nearest
 from hanlin.training.durations import Duration
 from hanlin.training.optimizer_settings import OptimizerSettings
 from hanlin.training.schedules import Schedule
+
+if TYPE_CHECKING:
+    from hanlin.training.objectives import Objective
 
 ObjectiveName = Literal["causal-lm", "masked-lm", "span-corruption", "denoising", "seq2seq"]
 SHAPES: dict[ObjectiveName, tuple[str, ...]] = {
@@ -49,6 +52,19 @@ class ObjectiveSettings:
     """causal-lm, masked-lm, span-corruption, denoising or seq2seq."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the objective (`hanlin.training.objectives`), written beside the name."""
+
+    def __post_init__(self) -> None:
+        if self.options:
+            self.build()
+
+    def build(self) -> "Objective":
+        """The objective with its options; raises ConfigError for one that it does not have."""
+        from hanlin.training.objectives import OBJECTIVES
+
+        objective, problems = check(self.options, into=OBJECTIVES[self.name])
+        refuse(problems)
+        assert objective is not None
+        return objective
 
 
 written_as(_read_objective, _write_objective)(ObjectiveSettings)
@@ -144,10 +160,13 @@ class BatchSettings:
 class CheckpointSettings:
     """How often a run is saved, so that it can go on."""
 
-    every: Duration = Duration(seconds=600.0)
+    every: Duration = field(default_factory=lambda: Duration(seconds=600.0))
     """Steps, tokens, epochs or time between two checkpoints."""
     keep: int = 2
-    """How many checkpoints stay, the newest first."""
+    """How many checkpoints stay, the newest first; the one with the lowest validation loss stays
+    too."""
+    keep_every: int | None = None
+    """Those of every so many steps stay as well, for looking back; none when not given."""
     activation: bool = False
     """Keep only each block's input while training and compute the rest again: about a third more
     time for much less memory."""
@@ -155,6 +174,8 @@ class CheckpointSettings:
     def __post_init__(self) -> None:
         if self.keep < 1:
             raise ConfigError(f"keep is {self.keep}; at least one checkpoint must stay.")
+        if self.keep_every is not None and self.keep_every < 1:
+            raise ConfigError(f"keep_every is {self.keep_every}; it must be at least 1, or null.")
 
 
 def _read_evaluate(value: Any) -> Any:
@@ -199,8 +220,8 @@ class GuardSettings:
     """What happens when a step's loss or gradient is not a number, or jumps."""
 
     spike: float | None = 6.0
-    """A step whose loss or gradient norm lies so many standard deviations above the recent ones is
-    skipped; null for no such check. What is not a number is always skipped."""
+    """A step whose loss lies so many (robust) standard deviations above the recent ones is skipped;
+    null for no such check. A loss or gradient that is not a number is always skipped."""
     window: int = 128
     """How many recent steps those are measured over."""
     patience: int = 10
@@ -228,17 +249,19 @@ class TrainConfig:
     model: str | dict[str, Any]
     """A model to start from (a name, a directory), or a mapping for a fresh one: family, and the
     fields of ModelConfig that differ from its defaults."""
-    tokenizer: str | None = None
-    """A directory with a tokenizer; needed for a fresh model unless the data are token shards."""
+    tokenizer: str | dict[str, Any] | None = None
+    """A directory with a tokenizer, or a mapping for one to be learnt from the text: kind (bpe,
+    wordpiece, unigram), vocab_size, and what else `hanlin.tokenizers.train` takes. Needed for a
+    fresh model unless the data are token shards."""
     objective: ObjectiveSettings = ObjectiveSettings()
     """What the model learns to do."""
     data: DataSettings
     """What is learnt from."""
     batch: BatchSettings = BatchSettings()
     """What one step reads."""
-    optimizer: OptimizerSettings = OptimizerSettings()
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     """How the weights are changed."""
-    schedule: Schedule = Schedule()
+    schedule: Schedule = field(default_factory=Schedule)
     """How the learning rate goes over the run."""
     duration: Duration
     """How long: 2000 steps, 3 epochs, 50M tokens, 10 minutes, or several, of which the first to be
@@ -253,6 +276,8 @@ class TrainConfig:
     """When the validation part is looked at."""
     guard: GuardSettings = GuardSettings()
     """What happens when the loss jumps."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it is computed; auto takes a graphics processor where there is one."""
     distributed: Literal["none", "ddp", "fsdp"] = "none"
     """Under torchrun: ddp copies the model to every process, fsdp shards it."""
     budget: str | None = None
@@ -332,7 +357,7 @@ def _data_problems(config: TrainConfig) -> list[str]:
             problems.append("data.field has no effect on seq2seq. Use source and target.")
     elif any(pair):
         problems.append(
-            f"data.source and data.target have no effect on {config.objective.name}; they belong to "
+            f"data.source and data.target have no effect on {config.objective.name}; they are for "
             "seq2seq. Use field."
         )
     if not data.validation and config.evaluate != EvaluateSettings():

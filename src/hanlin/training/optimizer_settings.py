@@ -50,7 +50,7 @@ class OptimizerSettings:
 
     def __post_init__(self) -> None:
         problems = [
-            f"{name} has no effect on {self.name}; it belongs to {' and '.join(readers)}. Remove it."
+            f"{name} has no effect on {self.name}; it is for {' and '.join(readers)}. Remove it."
             for name, readers in _READ_BY.items()
             if getattr(self, name) is not None and self.name not in readers
         ]
@@ -60,7 +60,7 @@ class OptimizerSettings:
                 problems.append(f"{name} is {value:g}; it must be above zero{off}.")
         if self.weight_decay is not None and self.weight_decay < 0:
             problems.append(f"weight_decay is {self.weight_decay:g}; it must not be negative.")
-        if self.weight_decay == 0 and self.decay_embeddings:
+        if self.decay_embeddings and self.decay == 0:
             problems.append("decay_embeddings has no effect with weight_decay 0. Remove it.")
         for name, values in (("momentum", (self.momentum,)), ("betas", self.betas or ())):
             if any(value is not None and not 0 <= value < 1 for value in values):
@@ -68,6 +68,13 @@ class OptimizerSettings:
         if self.nesterov and self.momentum == 0:
             problems.append("nesterov needs momentum above zero. Set it, or remove nesterov.")
         refuse(problems)
+
+    @property
+    def decay(self) -> float:
+        """The weight decay, resolved."""
+        if self.weight_decay is None:
+            return 0.0 if self.name == "sgd" else 0.1
+        return self.weight_decay
 
 
 written_as(name_or_mapping())(OptimizerSettings)

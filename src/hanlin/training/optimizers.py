@@ -187,9 +187,6 @@ def parameter_groups(model: nn.Module, settings: OptimizerSettings) -> list[dict
     the kind reads.
     """
     lr = default_lr(settings.name, model) if settings.lr is None else settings.lr
-    decay = settings.weight_decay
-    if decay is None:
-        decay = 0.0 if settings.name == "sgd" else 0.1
     role, parts = roles(model), splits(model)
     by_role: dict[Role, list[tuple[str, nn.Parameter]]] = {}
     for name, parameter in model.named_parameters():
@@ -212,7 +209,7 @@ def parameter_groups(model: nn.Module, settings: OptimizerSettings) -> list[dict
                 "params": members,
                 "lr": peak,
                 "peak_lr": peak,
-                "weight_decay": decay if decays else 0.0,
+                "weight_decay": settings.decay if decays else 0.0,
                 **_own(how, settings, [(n, p, parts.get(n)) for n, p in members]),
             }
         )
