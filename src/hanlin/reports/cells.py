@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 SPARKS = "▁▂▃▄▅▆▇█"
+_LARGEST = 1e300
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -101,6 +102,7 @@ def spark(values: Sequence[float], cells: int, *, log: bool = False) -> str:
         good = [x for x in stretch if math.isfinite(x) and (x > 0 or not log)]
         mean = sum(good) / len(good) if good else math.nan
         means.append(math.log(mean) if log and good else mean)
+    means = [min(max(x, -_LARGEST), _LARGEST) if math.isfinite(x) else x for x in means]
     known = [x for x in means if math.isfinite(x)]
     low, high = (min(known), max(known)) if known else (0.0, 0.0)
     span = high - low

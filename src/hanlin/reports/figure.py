@@ -13,7 +13,7 @@ from typing import Any
 from hanlin.reports import braille, plot
 from hanlin.reports.cells import cut, pad, spark
 from hanlin.reports.cells import width as cells
-from hanlin.reports.part import jsonable, section, words_data
+from hanlin.reports.part import jsonable, section, shown, words_data
 from hanlin.reports.plot import HEIGHT, TONES, Axis, Scale
 from hanlin.reports.words import Language, Words, compact, markup, number, percent, say
 
@@ -66,7 +66,7 @@ class Figure:
 
     def terminal(self, *, width: int, language: Language) -> str:
         """Return a picture of dots, and for each line its first, last, lowest and highest value."""
-        lines = [say(self.title, language)] if self.title else []
+        lines = [shown(self.title, language)] if self.title else []
         x, y = self._scales()
         drawn = [
             [(x.share(a), y.share(b)) for a, b in zip(one.x, one.y, strict=True)]
@@ -82,11 +82,11 @@ class Figure:
             drawn,
             x=(ends[0], ends[1]),
             y=(ends[2], ends[3]),
-            label=say(self.x.label, language),
+            label=shown(self.x.label, language),
             width=width,
         )
         named = [one for one in self.series if not one.faint]
-        names = [say(one.name, language) for one in named]
+        names = [shown(one.name, language) for one in named]
         room = max((cells(name) for name in names), default=0)
         for name, one in zip(names, named, strict=True):
             known = [v for v in one.y if math.isfinite(v)]
@@ -129,19 +129,20 @@ class Figure:
         drawn.append(f'<svg class="area" {box}>{"".join(shapes)}</svg>')
         drawn += dots
         labels, room = self._labels(y)
-        caption = (
-            f'<p class="axes"><span>{markup(self.y.label)}</span>'
-            f"<span>{markup(self.x.label)}</span></p>"
-        )
-        note = f'<p class="note">{markup(self.note)}</p>' if self.note else ""
+        notes = [self.note] if self.note else []
+        if any(not math.isfinite(value) for one in self.series for value in one.y):
+            notes.append(("× is not a number", "× 表示非数值"))
+        note = "".join(f'<p class="note">{markup(one)}</p>' for one in notes)
         title = say(self.title, "en")
         body = (
             f'<div class="plot" style="padding-right:{room}px">'
             f'<svg role="img" aria-label="{markup(title)}" width="100%" height="{HEIGHT}">'
             f'{"".join(drawn)}{labels}<line class="rule" y1="0" y2="100%"/></svg>'
-            f'<script type="application/json">{self._points(x)}</script></div>{caption}{note}'
+            f'<script type="application/json">{self._points(x)}</script></div>'
+            f'<p class="axis">{markup(self.x.label)}</p>{note}'
         )
-        return section(self.title, body, classes="figure half" if self.half else "figure")
+        classes = "figure half" if self.half else "figure"
+        return section(self.title, body, unit=self.y.label, classes=classes)
 
     def _scales(self) -> tuple[Scale, Scale]:
         xs = (v for one in self.series for v in one.x)
@@ -249,4 +250,5 @@ def _dots(one: Series, points: list[tuple[float, float]], tone: int) -> Iterable
 
 
 def _short(value: float) -> float | None:
-    return float(f"{value:.5g}") if math.isfinite(value) else None
+    rounded = float(f"{value:.5g}")  # may be infinite where the value is not
+    return rounded if math.isfinite(rounded) else None

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Protocol
 
-from hanlin.reports.words import Language, Words, markup
+from hanlin.reports.cells import plain
+from hanlin.reports.words import Language, Words, markup, say
 
 
 class Part(Protocol):
@@ -48,16 +49,27 @@ def number_from_json(value: Any) -> Any:
     return float(value) if value in ("NaN", "Infinity", "-Infinity") else value
 
 
+def shown(words: Words, language: Language) -> str:
+    """Return words for a line on a terminal: no control character in them is obeyed."""
+    return plain(say(words, language))
+
+
 def words_data(words: Words) -> Any:
     """Return words for JSON: the text, or both languages by name."""
     return words if isinstance(words, str) else {"en": words[0], "zh": words[1]}
 
 
-def section(title: Words, body: str, *, classes: str = "", folded: bool | None = None) -> str:
-    """Return a part with its heading; `folded` makes it one that opens (True: closed at first)."""
+def section(
+    title: Words, body: str, *, unit: Words = "", classes: str = "", folded: bool | None = None
+) -> str:
+    """Return a part with its heading, the `unit` small beside it.
+
+    `folded` makes it one that opens (True: closed at first).
+    """
+    small = f"<small>{markup(unit)}</small>" if unit else ""
     names = escape(f"part {classes}".strip())
     if folded is None or not title:
-        heading = f"<h2>{markup(title)}</h2>" if title else ""
+        heading = f"<h2>{markup(title)}{small}</h2>" if title else ""
         return f'<section class="{names}">{heading}{body}</section>'
     opened = "" if folded else " open"
     return (

@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from hanlin.reports.cells import cut, pad, plain, plain_lines, width, wrap
-from hanlin.reports.part import jsonable, section, words_data
+from hanlin.reports.part import jsonable, section, shown, words_data
 from hanlin.reports.words import Language, Words, markup, number, say
 
 Cell = Words | int | float | None
@@ -36,7 +36,7 @@ class Table:
 
     def terminal(self, *, width: int, language: Language) -> str:
         """Return the table with aligned columns; the widest are cut where it does not fit."""
-        head = [say(column, language) for column in self.columns]
+        head = [shown(column, language) for column in self.columns]
         body = [[plain(self._text(cell, language)) for cell in row] for row in self.rows]
         widths = _fitting([_widest([name, *texts]) for name, *texts in _columns(head, body)], width)
         right = self._right()
@@ -48,7 +48,7 @@ class Table:
             )
             return "  ".join(fitted).rstrip()
 
-        lines = [say(self.title, language)] if self.title else []
+        lines = [shown(self.title, language)] if self.title else []
         if any(head):
             lines += [line(head), "  ".join("─" * room for room in widths)]
         lines += [line(row) for row in body]
@@ -105,12 +105,12 @@ class Facts:
 
     def terminal(self, *, width: int, language: Language) -> str:
         """Return a line for each."""
-        names = [say(name, language) for name, _, _ in self.facts]
+        names = [shown(name, language) for name, _, _ in self.facts]
         room = _widest(names)
         lines = []
         for name, (_, value, note) in zip(names, self.facts, strict=True):
             text = say(value, language) if isinstance(value, tuple) else number(value)
-            note_text = say(note, language)
+            note_text = shown(note, language)
             line = f"{pad(name, room)}  {plain(text)}" + (f"  ({note_text})" if note_text else "")
             lines.append(cut(line, width))
         return "\n".join(lines)
@@ -129,13 +129,13 @@ class Facts:
 
     def html(self) -> str:
         """Return a row of them that wraps."""
-        shown = "".join(
+        row = "".join(
             f"<div><dt>{markup(name)}</dt>"
             f"<dd>{markup(value if isinstance(value, tuple) else number(value))}"
             f"{f'<small>{markup(note)}</small>' if note else ''}</dd></div>"
             for name, value, note in self.facts
         )
-        return section("", f'<dl class="facts">{shown}</dl>')
+        return section("", f'<dl class="facts">{row}</dl>')
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Text:
         lines = (
             [cut(line, width) for line in plain_lines(body)] if self.exact else wrap(body, width)
         )
-        return "\n".join([say(self.title, language), *lines] if self.title else lines)
+        return "\n".join([shown(self.title, language), *lines] if self.title else lines)
 
     def data(self) -> dict[str, Any]:
         """Return the words."""
@@ -163,8 +163,8 @@ class Text:
     def html(self) -> str:
         """Return it; nothing in it is read as HTML."""
         body = markup(self.body)
-        shown = f"<pre>{body}</pre>" if self.exact else f'<p class="words">{body}</p>'
-        return section(self.title, shown, classes="half" * self.half, folded=self.folded)
+        block = f"<pre>{body}</pre>" if self.exact else f'<p class="words">{body}</p>'
+        return section(self.title, block, classes="half" * self.half, folded=self.folded)
 
 
 @dataclass(frozen=True)
@@ -186,10 +186,10 @@ class Samples:
 
     def terminal(self, *, width: int, language: Language) -> str:
         """Return each as a wrapped text with a bar beside it."""
-        lines = [say(self.title, language)] if self.title else []
+        lines = [shown(self.title, language)] if self.title else []
         for sample in self.samples:
             if sample.note:
-                lines.append(f"  {say(sample.note, language)}")
+                lines.append(f"  {shown(sample.note, language)}")
             lines += [f"  │ {line}" for line in wrap(sample.prompt + sample.text, width - 4)]
         return "\n".join(lines)
 
@@ -203,12 +203,12 @@ class Samples:
 
     def html(self) -> str:
         """Return them with the prompt set off from the text."""
-        shown = "".join(
+        quotes = "".join(
             f'<blockquote dir="auto"><b>{escape(one.prompt)}</b>{escape(one.text)}'
             f"{f'<cite>{markup(one.note)}</cite>' if one.note else ''}</blockquote>"
             for one in self.samples
         )
-        return section(self.title, shown, folded=self.folded)
+        return section(self.title, quotes, folded=self.folded)
 
 
 def _columns(head: list[str], body: list[list[str]]) -> list[list[str]]:

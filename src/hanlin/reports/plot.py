@@ -17,8 +17,8 @@ HEIGHT = 220
 """Pixels of the drawing area."""
 TONES = 6
 """Colours of the page, named t1 to t6."""
-_LARGEST = 1e300
-"""Beyond this a value is drawn at the edge."""
+_LARGEST = 1e290
+"""Beyond this, and on a logarithmic axis below its inverse, a value is drawn at the edge."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class Scale:
         if not _drawable(value, self.log):
             return math.nan
         if self.log:
-            return math.log(value / self.low) / math.log(self.high / self.low)
+            start = math.log(self.low)
+            return (math.log(value) - start) / (math.log(self.high) - start)
         return (value - self.low) / (self.high - self.low)
 
     def ticks(self, count: int = 5) -> list[float]:
@@ -65,14 +66,15 @@ def scale(axis: Axis, values: Iterable[float], *, margin: float = 0.05) -> Scale
 
     `margin` is left beyond the data, as a share of their span, at ends the axis does not fix.
     """
-    known = [min(max(x, -_LARGEST), _LARGEST) for x in values if _drawable(x, axis.log)]
+    least = 1 / _LARGEST if axis.log else -_LARGEST
+    known = [min(max(x, least), _LARGEST) for x in values if _drawable(x, axis.log)]
     low, high = (min(known), max(known)) if known else (1.0, 1.0)
     low = axis.low if axis.low is not None else low
     high = axis.high if axis.high is not None else high
     to, back = _directions(axis.log)
     size = max(abs(to(low)), abs(to(high)))
     if to(high) - to(low) <= max(1e-9 * size, 1e-300):  # one value, or all beyond a fixed end
-        room = max(0.1 * size, 1e-9) if size else 1.0
+        room = 1.0 if axis.log or not size else max(0.1 * size, 1e-9)
         if axis.low is None:
             low = back(to(high) - room)
         if axis.high is None:
@@ -90,14 +92,11 @@ def tick_texts(ticks: Sequence[float], axis: Axis) -> list[str]:
     if axis.style == "percent":
         return [percent(tick) for tick in ticks]
     if any(tick and not 1e-3 <= abs(tick) < 1e15 for tick in ticks):
-        return [_exponent(tick) for tick in ticks]
+        return _told_apart(ticks, _exponent)
     if any(abs(tick) >= 10_000 for tick in ticks) or all(
         abs(tick) >= 1000 for tick in ticks if tick
     ):
-        for digits in range(2, 8):
-            texts = [compact(tick, digits) for tick in ticks]
-            if len(set(texts)) == len(ticks):
-                return texts
+        return _told_apart(ticks, compact)
     if axis.log:
         return [f"{tick:g}" for tick in ticks]
     decimals = next(
@@ -108,7 +107,7 @@ def tick_texts(ticks: Sequence[float], axis: Axis) -> list[str]:
         ),
         12,
     )
-    return [f"{tick:.{decimals}f}".replace("-", "−") for tick in ticks]
+    return [f"{tick:,.{decimals}f}".replace("-", "−") for tick in ticks]
 
 
 def frame(x: Scale, y: Scale, *, x_axis: Axis, y_axis: Axis) -> str:
@@ -119,10 +118,9 @@ def frame(x: Scale, y: Scale, *, x_axis: Axis, y_axis: Axis) -> str:
         at = f"{100 - 100 * y.share(value):.2f}%"
         drawn.append(f'<line class="grid" x1="0" x2="100%" y1="{at}" y2="{at}"/>')
         drawn.append(f'<text class="tick" x="-8" y="{at}" dy="4" text-anchor="end">{text}</text>')
-    ticks = x.ticks(5)
+    ticks = x.ticks(4)
     for value, text in zip(ticks, tick_texts(ticks, x_axis), strict=True):
         at = f"{100 * x.share(value):.2f}%"
-        drawn.append(f'<line class="mark" x1="{at}" x2="{at}" y1="100%" y2="100%" />')
         drawn.append(
             f'<text class="tick" x="{at}" y="100%" dy="18" text-anchor="middle">{text}</text>'
         )
@@ -174,7 +172,7 @@ def _drawable(value: float, log: bool) -> bool:
 
 
 def _unit(share: float) -> str:
-    return f"{share * 1000:.1f}".removesuffix(".0")
+    return f"{round(share * 1000, 1) + 0.0:.1f}".removesuffix(".0")
 
 
 def _directions(log: bool) -> tuple[Callable[[float], float], Callable[[float], float]]:
@@ -184,7 +182,7 @@ def _directions(log: bool) -> tuple[Callable[[float], float], Callable[[float], 
 def _linear_ticks(low: float, high: float, count: int) -> list[float]:
     raw = (high - low) / max(count, 1)
     size = 10 ** math.floor(math.log10(raw))
-    step = next(size * m for m in (1, 2, 5, 10) if size * m >= raw * 0.999)
+    step = min((size * m for m in (1, 2, 5, 10)), key=lambda s: abs(math.log(s / raw)))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(i * step, 12 - math.floor(math.log10(step))) for i in range(first, last + 1)]
 
@@ -198,15 +196,24 @@ def _log_ticks(scale: Scale, count: int) -> list[float]:
             for m in steps
             if scale.low <= m * 10.0**e * (1 + 1e-9) and m * 10.0**e <= scale.high * (1 + 1e-9)
         ]
-        if len(ticks) >= min(count, 4) - 1:
+        if len(ticks) >= min(count, 4):
             break
     else:
         return _linear_ticks(scale.low, scale.high, count - 1)
     return ticks[:: math.ceil(len(ticks) / (count + 2))]
 
 
-def _exponent(value: float) -> str:
+def _told_apart(ticks: Sequence[float], text: Callable[[float, int], str]) -> list[str]:
+    """Return the texts with as few significant digits as make no two alike."""
+    for digits in range(2, 17):
+        texts = [text(tick, digits) for tick in ticks]
+        if len(set(texts)) == len(ticks):
+            break
+    return [one.replace("-", "−") for one in texts]
+
+
+def _exponent(value: float, digits: int) -> str:
     if not value:
         return "0"
-    mantissa, _, exponent = f"{value:.1e}".partition("e")
-    return f"{mantissa.removesuffix('.0')}e{int(exponent)}".replace("-", "−")
+    mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hanlin.reports.cells import wrap
 from hanlin.reports.page import page
 from hanlin.reports.part import Part, words_data
 from hanlin.reports.words import Language, Words, locale_language, say
@@ -27,11 +28,11 @@ class Report:
     def terminal(self, *, width: int = 80, language: Language | None = None) -> str:
         """Return it as text, `width` cells wide at most; the locale's language by default."""
         spoken = language or locale_language()
-        head = [say(words, spoken) for words in (self.title, self.subtitle) if words]
-        blocks = ["\n".join(head)]
+        head = [wrap(say(words, spoken), width) for words in (self.title, self.subtitle) if words]
+        blocks = ["\n".join(line for lines in head for line in lines)]
         blocks += [part.terminal(width=width, language=spoken) for part in self.parts]
         if self.footer:
-            blocks.append(say(self.footer, spoken))
+            blocks += wrap(say(self.footer, spoken), width)
         return "\n\n".join(block for block in blocks if block) + "\n"
 
     def data(self) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class Console:
         """Say what begins."""
         self._began = self._clock()
         self._seen = Seen(plan, self._history)
-        self._above(self._seen.headline(self._language))
+        self._above(plain(self._seen.headline(self._language)))
 
     def step(self, record: StepRecord) -> None:
         """Take the numbers in; draw them when it is time."""
@@ -90,7 +90,7 @@ class Console:
             self._seen.saved = step
         if not self._live:
             where = "检查点" if self._language == "zh" else "checkpoint"
-            self._above(f"{where} {path}")
+            self._above(plain(f"{where} {path}"))
 
     def message(self, text: str) -> None:
         """Put a line into the scroll-back."""

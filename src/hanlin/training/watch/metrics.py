@@ -53,6 +53,8 @@ class MetricsLog:
         self._evaluated = -1
         """The step last evaluated: one that is evaluated again after a resume stands there once."""
         self._step = 0
+        self._early: list[str] = []
+        """Messages from before the start."""
 
     def start(self, plan: Plan) -> None:
         """Open the file, keep what is valid, say what begins; raises `OSError`."""
@@ -68,6 +70,8 @@ class MetricsLog:
         told = {field.name: getattr(plan, field.name) for field in fields(Plan)}
         record = {"kind": "start", "step": plan.start_step, "time": _now(), "plan": told}
         self._write({**record, "machine": provenance.machine()})
+        for text in self._early:
+            self.message(text)
 
     def step(self, record: StepRecord) -> None:
         """Write one line for the step."""
@@ -92,7 +96,10 @@ class MetricsLog:
         self._sync()
 
     def message(self, text: str) -> None:
-        """Write one line."""
+        """Write one line; before the start it waits for it."""
+        if self._file is None:
+            self._early.append(text)
+            return
         self._write({"kind": "message", "step": self._step, "time": _now(), "text": text})
 
     def end(self, result: TrainResult) -> None:
@@ -109,8 +116,7 @@ class MetricsLog:
         self._history.add(record)
         line = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         data = self._waiting + line.encode("utf-8", "backslashreplace") + b"\n"
-        if self._file is None:
-            return
+        assert self._file is not None, "a record before the start"
         try:
             written = os.write(self._file, data)
             if written < len(data):

@@ -162,34 +162,54 @@ def _speed(history: History) -> tuple[Words, Any, Words]:
 
 
 def _curves(history: History) -> list[Part]:
+    last = max(history.step.get("step", 0), *(one["step"] for one in history.evaluations[-1:]), 1)
+    steps = Axis(("step", "步"), low=0.0, high=float(last))
     marks = tuple((float(step), ("resumed", "继续")) for step, _ in history.starts[-8:] if step > 0)
-    wide = Figure(
-        ("Loss", "损失"),
-        _raw_and_smooth(history, "loss", ("train", "训练"), tone=1) + _validation(history, "loss"),
-        Axis(_STEP),
-        Axis(("nats per target", "每目标 nat 数"), log=True),
-        marks=marks,
-    )
-    figures = [wide]
-    halves: list[tuple[str, Words, Axis, int]] = [
-        ("bits_per_byte", ("Bits per byte", "每字节比特"), Axis("", log=True), 1),
-        ("lr", ("Learning rate", "学习率"), Axis("", low=0.0), 4),
-        ("grad_norm", ("Gradient norm", "梯度范数"),
-         Axis(("before clipping", "裁剪前"), log=True), 3),
-        ("tokens_per_second", ("Speed", "速度"), Axis(("tokens/s", "词元/秒"), low=0.0), 5),
-        ("share_of_peak", ("Share of the measured peak", "实测峰值占比"),
-         Axis(("of matrix products on this machine", "相对本机矩阵乘法"), low=0.0, style="percent"),
-         6),
-    ]  # fmt: skip
-    for name, title, axis, tone in halves:
-        series = _raw_and_smooth(history, name, ("train", "训练"), tone=tone)
-        if name == "lr":
-            series = series[:1] and (
-                _series(("train", "训练"), history.curves[name].means(), tone),
-            )
-        if name == "bits_per_byte":
-            series += _validation(history, name)
-        figures.append(Figure(title, series, Axis(_STEP), axis, half=True))
+    train: Words = ("train", "训练")
+
+    def curve(name: str, tone: int) -> tuple[Series, ...]:
+        return _raw_and_smooth(history, name, train, tone=tone)
+
+    lr = history.curves["lr"].means()
+    _, _, peak = _speed(history)
+    figures = [
+        Figure(
+            ("Loss", "损失"),
+            curve("loss", 1) + _validation(history, "loss"),
+            steps,
+            Axis(("nats per target", "每目标 nat 数"), log=True),
+            marks=marks,
+        ),
+        Figure(
+            ("Bits per byte", "每字节比特"),
+            curve("bits_per_byte", 1) + _validation(history, "bits_per_byte"),
+            steps,
+            Axis("", log=True),
+            half=True,
+        ),
+        Figure(
+            ("Learning rate", "学习率"),
+            (_series(train, lr, 4),),
+            steps,
+            Axis("", low=0.0),
+            half=True,
+        ),
+        Figure(
+            ("Gradient norm", "梯度范数"),
+            curve("grad_norm", 3),
+            steps,
+            Axis(("before clipping", "裁剪前"), log=True),
+            half=True,
+        ),
+        Figure(
+            ("Speed", "速度"),
+            curve("tokens_per_second", 5),
+            steps,
+            Axis(("tokens per second", "词元/秒"), low=0.0),
+            note=peak,
+            half=True,
+        ),
+    ]
     return [one for one in figures if any(len(s.x) for s in one.series)]
 
 
@@ -274,18 +294,20 @@ def _evaluations(history: History) -> Table:
 
 
 def _plan_table(plan: Mapping[str, Any]) -> Table:
-    def count(value: Any) -> str:
-        return compact(value, 4) if isinstance(value, int | float) else "–"
+    def count(value: float) -> str:
+        return (
+            number(value) if isinstance(value, int | float) and value < 1e7 else compact(value, 4)
+        )
 
     rows: list[tuple[Words, Words]] = [
         (("objective", "目标"), str(plan.get("objective", ""))),
         (("shape", "结构"), str(plan.get("shape", ""))),
-        (("parameters", "参数"), count(plan.get("parameters"))),
+        (("parameters", "参数"), count(plan.get("parameters", 0))),
         (("duration", "时长"), str(plan.get("duration", ""))),
-        (("steps", "步数"), count(plan.get("total_steps"))),
-        (("tokens per step", "每步词元"), count(plan.get("tokens_per_step"))),
-        (("steps per epoch", "每轮步数"), count(plan.get("steps_per_epoch"))),
-        (("operations per token", "每词元运算"), count(plan.get("flops_per_token"))),
+        (("steps", "步数"), number(plan.get("total_steps"))),
+        (("tokens per step", "每步词元"), count(plan.get("tokens_per_step", 0))),
+        (("steps per epoch", "每轮步数"), count(plan.get("steps_per_epoch", 0))),
+        (("operations per token", "每词元运算"), count(plan.get("flops_per_token", 0))),
         (("training text", "训练文本"), _amount(plan, "train")),
         (("validation text", "验证文本"), _amount(plan, "validation")),
         (("precision", "精度"), str(plan.get("precision", ""))),

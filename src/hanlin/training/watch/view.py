@@ -8,7 +8,7 @@ import math
 import signal
 from dataclasses import dataclass
 
-from hanlin.reports.cells import cut, spark, width
+from hanlin.reports.cells import cut, plain, spark, width
 from hanlin.reports.words import Language, clock, compact, number, percent, say
 from hanlin.training.events import EvaluationRecord, Plan, StepRecord, TrainResult
 from hanlin.training.watch.history import History
@@ -150,7 +150,7 @@ def ended_line(result: TrainResult, language: Language, paint: Paint) -> str:
     if "bits_per_byte" in result.validation:
         bits = number(result.validation["bits_per_byte"])
         fields.append(_named(("bits/byte", "比特/字节"), bits, language))
-    told = f"{took}  {'  '.join(fields)}  → {result.output}"
+    told = f"{took}  {'  '.join(fields)}  → {plain(str(result.output))}"
     if result.finished:
         return f"{paint.green(say(('done', '完成'), language))} {told}"
     by = signal.Signals(result.signal).name if result.signal is not None else ""
