@@ -19,6 +19,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "把原始文件变成文档或词元分片。",
     ),
     "tokenizer": ("Learn and measure tokenizers.", "训练与评测分词器。"),
+    "train": (
+        "Train a model from its settings, or go on training.",
+        "按设置训练模型，或接着训练。",
+    ),
     "generate": ("Continue a text.", "续写一段文字。"),
     "chat": ("Talk with a model.", "与模型对话。"),
     "predict": (
