@@ -1,0 +1,154 @@
+"""Trains, is killed, goes on, again and again; started by `test_resume_killed` as its own process.
+
+It imports everything once and forks for each life of the run, which costs milliseconds, where a new
+process would need seconds. Nothing is computed before the fork, so no thread is lost in it.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hanlin.training.checkpoints
+import hanlin.training.finishing
+import hanlin.training.trainer
+import hanlin.training.validation
+from hanlin.training.run import train
+
+Life = Callable[[], None]
+
+
+def live(config: dict[str, Any], log: Path, before: Life = lambda: None) -> int:
+    """Fork a process that trains (after `before`); returns its id."""
+    child = os.fork()
+    if child:
+        return child
+    status = 70
+    try:
+        out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(out, 1)
+        os.dup2(out, 2)
+        before()
+        result = train(config, resume=True)
+        status = 0 if result.finished else 128 + (result.signal or 0)
+    except BaseException:
+        traceback.print_exc()
+    os._exit(status)
+
+
+def wait(child: int, seconds: float | None = None, number: int = signal.SIGKILL) -> int:
+    """The status of a child, which gets a signal after so many seconds if it still lives."""
+    if seconds is not None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.002)
+        os.kill(child, number)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def die_in(module: Any, name: str, call: int, *, after: bool = False) -> Life:
+    """Have the process kill itself at a call of a function, before or after it is done."""
+
+    def plant() -> None:
+        old, calls = getattr(module, name), 0
+
+        def new(*args: Any, **kwargs: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == call and not after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = old(*args, **kwargs)
+            if calls == call and after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        setattr(module, name, new)
+
+    return plant
+
+
+def main(config: dict[str, Any], folder: Path, seed: int, kills: int) -> None:
+    """Train once undisturbed, then with `kills` kills and two SIGTERMs; tell what happened."""
+    print("seed", seed, flush=True)
+    draw = random.Random(seed)
+    log = folder / "log"
+    begin = time.monotonic()
+    status = wait(live({**config, "output": str(folder / "whole")}, log))
+    assert status == 0, log.read_text()
+    took = time.monotonic() - begin
+    broken = {**config, "output": str(folder / "broken")}
+    saves, finishing = hanlin.training.checkpoints, hanlin.training.finishing
+    planned = [
+        die_in(saves, "sync", draw.randint(1, 40)),
+        die_in(saves, "save_file", draw.randint(1, 2)),
+        die_in(saves, "save_file", 1, after=True),
+        die_in(saves.shutil, "rmtree", draw.randint(1, 6)),
+        die_in(hanlin.training.validation.Validation, "look", 1),
+        die_in(hanlin.training.trainer.Trainer, "_backward", draw.randint(1, 12)),
+    ]
+    draw.shuffle(planned)
+    told = {"killed": 0, "terminated": 0, "lives": 0}
+    while told["killed"] < kills or told["terminated"] < 2:
+        told["lives"] += 1
+        assert told["lives"] < 5 * kills, log.read_text()[-3000:]
+        if planned and draw.random() < 0.6:
+            status = wait(live(broken, log, planned.pop()))
+        elif told["terminated"] < 2 and draw.random() < 0.3:
+            status = wait(live(broken, log), draw.uniform(0.3, 0.7) * took, signal.SIGTERM)
+        else:
+            status = wait(live(broken, log), draw.uniform(0.1, 0.7) * took)
+        if status == -signal.SIGKILL:
+            told["killed"] += 1
+        elif status in (128 + signal.SIGTERM, -signal.SIGTERM):
+            told["terminated"] += 1  # before the loop, the signal's own meaning holds
+        else:
+            assert status == 0, log.read_text()[-3000:]
+            # Finished before it could be killed: begin anew, so that kills are of a run under way.
+            check(folder)
+            os.rename(folder / "broken", folder / f"broken-{told['lives']}")
+    # The model is put together file by file: killed in there, it must not look whole.
+    status = wait(live(broken, log, die_in(finishing.os, "replace", 2)))
+    if status == -signal.SIGKILL and not (folder / "whole" / "x").exists():
+        told["killed"] += 1
+        assert not (folder / "broken" / "config.json").exists()
+    status = wait(live(broken, log))
+    assert status == 0, log.read_text()[-3000:]
+    check(folder)
+    print(json.dumps(told))
+
+
+def check(folder: Path) -> None:
+    """The two runs have left the same bits."""
+    whole, broken = folder / "whole", folder / "broken"
+    steps = [line for line in records(whole) if line["kind"] == "step"]
+    assert [line["step"] for line in steps] == list(range(1, len(steps) + 1))
+    for name in ("model.safetensors", f"checkpoints/step-{len(steps):08}/optimizer.safetensors"):
+        assert (whole / name).read_bytes() == (broken / name).read_bytes(), name
+    for kind, fields in (("step", ("step", "tokens", "loss", "lr", "grad_norm")),
+                         ("evaluation", ("step", "loss", "best", "samples"))):  # fmt: skip
+        seen = [
+            [[line[field] for field in fields] for line in records(run) if line["kind"] == kind]
+            for run in (whole, broken)
+        ]
+        assert seen[0] == seen[1], (kind, seen)
+    places = [sorted(p.name for p in (run / "checkpoints").iterdir()) for run in (whole, broken)]
+    assert places[0] == places[1], places
+
+
+def records(run: Path) -> list[dict[str, Any]]:
+    """The metrics of a run."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+if __name__ == "__main__":
+    given = json.loads(sys.stdin.read())
+    main(given["config"], Path(given["folder"]), given["seed"], given["kills"])
