@@ -1,6 +1,6 @@
 """Watching a run: the live view, the metrics file, the page of curves, TensorBoard.
 
-    for watcher in watchers(config.track): ...
+    told = watchers(config.track)
 
 `watchers` gives what every run has. Their memory is one `History`, filled by the metrics file, so
 that a run that goes on shows the whole of its curves. A disk that is full or a terminal that is
@@ -22,7 +22,18 @@ from hanlin.training.watch.history import History
 from hanlin.training.watch.metrics import METRICS, MetricsLog, read_records
 from hanlin.training.watch.page import PAGE, RunPage, run_report
 
-__all__ = ["METRICS", "PAGE", "History", "report", "run_report", "watchers"]
+__all__ = [
+    "METRICS",
+    "PAGE",
+    "Board",
+    "Console",
+    "History",
+    "MetricsLog",
+    "RunPage",
+    "report",
+    "run_report",
+    "watchers",
+]
 
 
 def watchers(

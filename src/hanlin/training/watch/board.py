@@ -12,7 +12,6 @@ from typing import Any
 from hanlin.errors import ConfigError
 from hanlin.training.events import EvaluationRecord, Plan, StepRecord, TrainResult
 
-_EVERY = 0.5
 _FOLDER = "tensorboard"
 _STEP_FIELDS = {
     "loss": "train/loss",
@@ -25,15 +24,16 @@ _STEP_FIELDS = {
 
 
 class Board:
-    """Writes event files to the folder ``tensorboard`` of the run."""
+    """Writes event files to the run's folder ``tensorboard``, scalars every `every` seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, every: float = 0.5) -> None:
         if importlib.util.find_spec("tensorboard") is None:
             raise ConfigError(
                 "track: tensorboard needs the library tensorboard. Install it: "
                 "pip install 'hanlin[track]', or remove the setting."
             )
         self._writer: Any = None
+        self._every = every
         self._next = 0.0
 
     def start(self, plan: Plan) -> None:
@@ -49,7 +49,7 @@ class Board:
         now = time.monotonic()
         if now < self._next:
             return
-        self._next = now + _EVERY
+        self._next = now + self._every
         for name, tag in _STEP_FIELDS.items():
             if (value := getattr(record, name)) is not None:
                 self._writer.add_scalar(tag, value, record.step)

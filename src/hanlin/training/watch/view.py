@@ -16,6 +16,7 @@ from hanlin.training.watch.history import History
 _SMOOTH = 0.95
 """How much of the shown loss comes from before the last step."""
 _SPARK = 28
+"""Cells of the curve at most; a quarter of a narrow terminal."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,10 @@ def lines(seen: Seen, columns: int, language: Language, paint: Paint) -> list[st
     if step is None:
         return []
     rows = [_bar(seen, step, columns, language, paint)]
-    for fields in (_learning(seen, step, language, paint), _pace(seen, step, language, paint),
-                   _state(seen, language, paint)):  # fmt: skip
-        rows += _flow(fields, columns)
+    curve = min(columns // 4, _SPARK)
+    rows += _flow(_learning(seen, step, language, paint, curve=curve), columns)
+    rows += _flow(_pace(seen, step, language, paint), columns)
+    rows += _flow(_state(seen, language, paint), columns)
     return rows
 
 
@@ -114,7 +116,7 @@ def log_line(seen: Seen, language: Language) -> str:
     assert step is not None
     total = f"/{seen.plan.total_steps}" if seen.plan.total_steps else ""
     head = say((f"step {step.step}{total}", f"第 {step.step}{total} 步"), language)
-    fields = _learning(seen, step, language, paint, curve=False)
+    fields = _learning(seen, step, language, paint)
     fields += _pace(seen, step, language, paint)
     if step.eta_seconds is not None:
         left = clock(step.eta_seconds)
@@ -177,13 +179,13 @@ def _bar(seen: Seen, step: StepRecord, columns: int, language: Language, paint: 
 
 
 def _learning(
-    seen: Seen, step: StepRecord, language: Language, paint: Paint, *, curve: bool = True
+    seen: Seen, step: StepRecord, language: Language, paint: Paint, *, curve: int = 0
 ) -> list[str]:
     loss = _named(("loss", "损失"), paint.bold(number(seen.loss)), language, paint)
     fields = [loss]
     if curve:
         values = [y for _, y in seen.history.curves["loss"].means()]
-        fields[0] += "  " + paint.blue(spark(values, _SPARK, log=True))
+        fields[0] += "  " + paint.blue(spark(values, curve, log=True))
     if step.bits_per_byte is not None and step.loss:
         bits = seen.loss * step.bits_per_byte / step.loss  # smoothed like the loss
         fields.append(_named(("bits/byte", "比特/字节"), number(bits), language, paint))
