@@ -18,7 +18,7 @@ from hanlin.training.events import EvaluationRecord, Plan, StepRecord, TrainResu
 from hanlin.training.watch.history import History
 from hanlin.training.watch.view import Paint, Seen, ended_line, evaluation_line, lines, log_line
 
-_REDRAW = 0.1
+_REDRAW = 0.2
 """Seconds between two drawings at least; more where drawing is slow."""
 _COST = 200
 """A drawing that took t is not repeated before so many t."""

@@ -35,6 +35,7 @@ _NEEDED = {
     "end": ("result",),
 }
 """What a record of each kind must have to be one; records of other kinds are left as they are."""
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _STEP_FIELDS = tuple(field.name for field in fields(StepRecord))
 _EVALUATION_FIELDS = tuple(field.name for field in fields(EvaluationRecord))
 
@@ -112,9 +113,12 @@ class MetricsLog:
             self._file = None
 
     def _write(self, record: Mapping[str, Any]) -> None:
-        record = jsonable(record)
+        try:
+            line = _ENCODER.encode(record)
+        except (TypeError, ValueError):  # a path, a NaN; seldom, and a search costs at every step
+            record = jsonable(record)
+            line = _ENCODER.encode(record)
         self._history.add(record)
-        line = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         data = self._waiting + line.encode("utf-8", "backslashreplace") + b"\n"
         assert self._file is not None, "a record before the start"
         try:
