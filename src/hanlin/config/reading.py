@@ -91,8 +91,8 @@ def _text(source: str | Path, name: str) -> str:
 
 def _copy(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _copy(item) for key, item in value.items()}
-    return value
+        return {str(key): _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value
 
 
 def _override(raw: dict[str, Any], override: str, into: type) -> None:

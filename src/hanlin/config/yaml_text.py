@@ -13,6 +13,8 @@ import yaml
 
 from hanlin.errors import ConfigError
 
+MOST_VALUES = 1_000_000
+
 _PLAIN = {
     "tag:yaml.org,2002:null": r"~|null|Null|NULL|",
     "tag:yaml.org,2002:bool": r"true|True|TRUE|false|False|FALSE",
@@ -60,6 +62,13 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
+    def represent_str(self, data: str) -> Any:
+        # PyYAML writes these line breaks bare and reads them as others.
+        odd = any(c in data for c in "\r\x85\u2028\u2029\ufeff")
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style='"' if odd else None)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 for _tag, _pattern in _PLAIN.items():
     for _class in (_Loader, _Dumper):
@@ -70,11 +79,23 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"<<\Z"), ["
 def parse_yaml(text: str, *, source: str) -> Any:
     """The value of a YAML text; raises ConfigError naming `source`, the line and the remedy."""
     try:
-        return yaml.load(text, _Loader)
+        value = yaml.load(text, _Loader)
+        _check_tree(value, [MOST_VALUES], 0)
+        return value
     except yaml.YAMLError as error:
         raise ConfigError(f"{source} is not YAML: {_said(error)}") from error
     except (ValueError, RecursionError) as error:  # a number of 5000 digits; 1000 brackets
         raise ConfigError(f"{source} cannot be read: {error}. Write it more simply.") from error
+
+
+def _check_tree(value: Any, left: list[int], depth: int) -> None:
+    """Refuse what repeats itself without end through its own anchors."""
+    left[0] -= 1
+    if depth > 100 or left[0] < 0:
+        raise ValueError("it is nested too deep, or repeats itself without end")
+    if isinstance(value, list | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_tree(item, left, depth + 1)
 
 
 def _said(error: yaml.YAMLError) -> str:

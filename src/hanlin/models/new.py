@@ -53,7 +53,7 @@ _T5: dict[str, Any] = {
     "max_context": 512,
 }
 _TOWERS: dict[str, Any] = {**_PLAIN, "norm_place": "after", "final_norm": False}
-_BART: dict[str, Any] = {**_TOWERS, "position": "learned", "position_offset": 2, 
+_BART: dict[str, Any] = {**_TOWERS, "position": "learned", "position_offset": 2,
          "activation": "gelu", "embedding_norm": True}  # fmt: skip
 
 

@@ -60,4 +60,5 @@ FAMILY = Family(
     tied=tied_head,
     spellings=spellings,
     ignored=ROTARY_BUFFER,
+    unsaid=("dropout",),
 )

@@ -79,4 +79,5 @@ FAMILY = Family(
     tied=tied_head,
     spellings=spellings,
     ignored=ROTARY_BUFFER,
+    unsaid=("dropout",),
 )
