@@ -52,7 +52,6 @@ def test_micro_batches_and_ranks_add_up_to_one_batch(
     assert whole.norm() > 1e-3
     for micro, world in ((3, 1), (1, 1), (None, 3), (2, 2)):
         batches = read(micro=micro, world=world)
-        assert len({batch.ids.shape for batch in batches}) >= 1
         again, summed = gradients(objective, model, batches)
         assert again == pytest.approx(loss, rel=close)
         assert (summed - whole).norm() <= close * whole.norm()
@@ -102,7 +101,7 @@ def overfit(case: Case, texts: list[str], *, steps: int, lr: float, **fields: An
     model = case.model(**fields)
     objective = case.objective
     examples = case.examples(texts)
-    loader = Loader(examples, objective.collate, sequences=len(texts), seed=0)
+    loader = Loader(examples, objective.collate, sequences=8, seed=0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.0)
     model.train()
     losses = []
@@ -117,3 +116,87 @@ def overfit(case: Case, texts: list[str], *, steps: int, lr: float, **fields: An
         losses.append(loss.item())
     print(f"loss from {losses[0]:.3f} to {np.mean(losses[-10:]):.4f} in {steps} steps")
     return model.eval(), float(np.mean(losses[-10:]))
+
+
+WIDE = {"hidden_size": 64, "num_heads": 4, "intermediate_size": 128}
+
+
+@torch.no_grad()
+def written(model: Any, ids: Sequence[int], *, end: int) -> list[int]:
+    """What an encoder-decoder writes, the likeliest token each time."""
+    source = torch.tensor([ids])
+    out = [model.config.decoder_start_id]
+    while out[-1] != end or len(out) == 1:
+        out.append(int(model(source, None, torch.tensor([out])).logits[0, -1].argmax()))
+        if len(out) > 60:
+            break
+    return out[1:]
+
+
+def test_a_causal_model_goes_on_with_the_text_it_has_learnt() -> None:
+    case = CASES["causal"]
+    texts = TEXTS[:4]
+    model, loss = overfit(case, texts, steps=200, lr=3e-3, **WIDE)
+    assert loss < 0.1
+    ids = case.tokenizer.encode(texts[2], add_special_tokens=False)
+    read = ids[:6]
+    with torch.no_grad():
+        while len(read) < min(len(ids), LENGTH):
+            read.append(int(model(torch.tensor([read])).logits[0, -1].argmax()))
+    assert read == ids[: len(read)]
+
+
+def test_a_masked_model_fills_the_masks_of_the_text_it_has_learnt() -> None:
+    case = CASES["masked, documents packed"]
+    texts = TEXTS[2:5]
+    model, loss = overfit(case, texts, steps=200, lr=3e-3, **WIDE)
+    assert loss < 0.05
+    right = asked = 0
+    for epoch in range(1000, 1010):
+        batch = case.objective.collate([case.examples(texts).example(0, epoch)])
+        with torch.no_grad():
+            logits = model.head(model.hidden(batch.ids, batch.mask, segments=batch.segments))
+        place = batch.targets != IGNORE
+        right += int((logits.argmax(-1)[place] == batch.targets[place]).sum())
+        asked += batch.target_tokens
+    print(f"{right} of {asked} hidden tokens guessed")
+    assert asked > 20
+    assert right == asked
+
+
+def test_a_model_writes_the_spans_that_sentinels_stand_for() -> None:
+    case = CASES["spans of documents"]
+    texts = TEXTS[2:4]
+    model, loss = overfit(case, texts, steps=300, lr=3e-3, **WIDE)
+    assert loss < 0.05
+    examples = case.examples(texts)
+    for index in range(len(examples)):
+        example = examples.example(index, 1000)
+        targets = example.targets.tolist()
+        assert written(model, example.ids.tolist(), end=targets[-1]) == targets
+
+
+def test_a_denoiser_repairs_the_text_it_has_learnt() -> None:
+    case = CASES["denoising"]
+    texts = TEXTS[:3]
+    model, loss = overfit(case, texts, steps=150, lr=3e-3, **WIDE)
+    assert loss < 0.05
+    examples = case.examples(texts)
+    for index in range(len(examples)):
+        example = examples.example(index, 1000)
+        targets = example.targets.tolist()
+        assert example.ids.tolist() != targets
+        assert written(model, example.ids.tolist(), end=targets[-1]) == targets
+
+
+def test_a_model_writes_the_targets_of_the_sources_it_has_learnt() -> None:
+    case = CASES["seq2seq, smoothed"]
+    texts = TEXTS[2:4]
+    model, _ = overfit(case, texts, steps=150, lr=3e-3, **WIDE)
+    examples = case.examples(texts)
+    batch = case.objective.collate([examples.example(i, 0) for i in range(len(examples))])
+    assert case.objective.loss(model, batch).item() / batch.target_tokens < 0.3
+    for index in range(len(examples)):
+        example = examples.example(index, 0)
+        targets = example.targets.tolist()
+        assert written(model, example.ids.tolist(), end=targets[-1]) == targets

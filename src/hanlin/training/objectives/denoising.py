@@ -159,7 +159,8 @@ def infilled(
     lengths = lengths[: int(np.searchsorted(np.cumsum(lengths), wanted)) + 1]
     lengths[-1] -= lengths.sum() - wanted
     inserted = int((lengths == 0).sum())
-    spans = lengths[lengths > 0]
+    # In another order: the shortened one must not always be the last.
+    spans = draw.permutation(lengths[lengths > 0])
     # Spans and the words that stay are one sequence, in which every arrangement is as likely.
     places = draw.choice(len(spans) + count - wanted, len(spans), replace=False)
     places.sort()
