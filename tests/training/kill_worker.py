@@ -19,6 +19,8 @@ import hanlin.training.checkpoints
 import hanlin.training.finishing
 import hanlin.training.trainer
 import hanlin.training.validation
+from hanlin.config import read_config
+from hanlin.training.config import TrainConfig
 from hanlin.training.run import train
 
 Life = Callable[[], None]
@@ -81,6 +83,7 @@ def main(config: dict[str, Any], folder: Path, seed: int, kills: int) -> None:
     print("seed", seed, flush=True)
     draw = random.Random(seed)
     log = folder / "log"
+    read_config({**config, "output": "nowhere"}, into=TrainConfig)
     begin = time.monotonic()
     status = wait(live({**config, "output": str(folder / "whole")}, log))
     assert status == 0, log.read_text()
@@ -95,17 +98,23 @@ def main(config: dict[str, Any], folder: Path, seed: int, kills: int) -> None:
         die_in(hanlin.training.validation.Validation, "look", 1),
         die_in(hanlin.training.trainer.Trainer, "_backward", draw.randint(1, 12)),
     ]
-    draw.shuffle(planned)
+    # None: a kill at a random moment; a number: that signal at a random moment.
+    ends: list[Life | int | None] = [
+        *planned,
+        *[None] * (kills - len(planned)),
+        *[signal.SIGTERM] * 2,
+    ]
+    draw.shuffle(ends)
     told = {"killed": 0, "terminated": 0, "lives": 0}
-    while told["killed"] < kills or told["terminated"] < 2:
+    while ends:
         told["lives"] += 1
-        assert told["lives"] < 5 * kills, log.read_text()[-3000:]
-        if planned and draw.random() < 0.6:
-            status = wait(live(broken, log, planned.pop()))
-        elif told["terminated"] < 2 and draw.random() < 0.3:
-            status = wait(live(broken, log), draw.uniform(0.3, 0.7) * took, signal.SIGTERM)
+        assert told["lives"] < 10 * kills, log.read_text()[-3000:]
+        end = ends.pop()
+        if callable(end):
+            status = wait(live(broken, log, end))
         else:
-            status = wait(live(broken, log), draw.uniform(0.1, 0.7) * took)
+            seconds = draw.uniform(0.1, 0.7) * took
+            status = wait(live(broken, log), seconds, end or signal.SIGKILL)
         if status == -signal.SIGKILL:
             told["killed"] += 1
         elif status in (128 + signal.SIGTERM, -signal.SIGTERM):
@@ -115,6 +124,7 @@ def main(config: dict[str, Any], folder: Path, seed: int, kills: int) -> None:
             # Finished before it could be killed: begin anew, so that kills are of a run under way.
             check(folder)
             os.rename(folder / "broken", folder / f"broken-{told['lives']}")
+            ends.insert(0, None if callable(end) else end)
     # The model is put together file by file: killed in there, it must not look whole.
     status = wait(live(broken, log, die_in(finishing.os, "replace", 2)))
     if status == -signal.SIGKILL and not (folder / "whole" / "x").exists():

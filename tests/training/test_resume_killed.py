@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import CORPUS, word_tokenizer
 
 from hanlin.tokenizers import train as learn
+from tiny_models import CORPUS, word_tokenizer
 
 KILLS = 7
 
 COMMON: dict[str, Any] = {
     "batch": {"sequences": 4, "length": 24, "micro": 2},
     "checkpoint": {"every": "3 steps", "keep": 2},
-    "evaluate": {"every": "7 steps"},
+    "evaluate": {"every": "11 steps"},
     "seed": 5,
 }
 TINY = {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "max_context": 96, "dropout": 0.1}
@@ -27,13 +27,13 @@ RUNS: dict[str, dict[str, Any]] = {
     "decoder": {
         "model": {"family": "gpt2", **TINY},
         "objective": "causal-lm",
-        "duration": "40 steps",
+        "duration": "30 steps",
         "schedule": {"name": "cosine", "warmup": "5 steps"},
     },
     "encoder": {
         "model": {"family": "bert", **TINY},
         "objective": "masked-lm",
-        "duration": "4k tokens",
+        "duration": "3k tokens",
         "optimizer": {"name": "muon"},
         "precision": "bf16",
     },

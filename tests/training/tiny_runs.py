@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny_models import CORPUS, byte_tokenizer, word_tokenizer
 
 from hanlin.data.batch import Batch
 from hanlin.data.loader import Loader
@@ -14,6 +13,7 @@ from hanlin.data.tokens import TokenArray
 from hanlin.models.new import new_config
 from hanlin.models.transformer import Transformer
 from hanlin.tokenizers import Tokenizer
+from hanlin.tokenizers import train as learn
 from hanlin.training.checkpoints import Checkpoints, restore
 from hanlin.training.config import GuardSettings, OptimizerSettings
 from hanlin.training.distributed import LossOf, World, spread
@@ -26,14 +26,22 @@ from hanlin.training.place import rate
 from hanlin.training.schedules import Schedule
 from hanlin.training.trainer import Loop, Trainer
 from hanlin.training.validation import Validation
+from tiny_models import CORPUS, word_tokenizer
 
 FAMILIES = {"causal-lm": "gpt2", "masked-lm": "bert", "span-corruption": "t5", "denoising": "bart"}
 
 
 def objective_and_tokenizer(name: str) -> tuple[Objective, Tokenizer]:
     """An objective with its defaults, and a small tokenizer that suits it."""
-    tokenizer = word_tokenizer() if name == "masked-lm" else byte_tokenizer()
+    if name == "masked-lm":
+        return OBJECTIVES[name](), word_tokenizer()
+    special = ["<|endoftext|>", "<pad>", "<mask>", *(f"<extra_id_{i}>" for i in range(20))]
+    tokenizer = learn(CORPUS, kind="bpe", vocab_size=400, special_tokens=special)
     return OBJECTIVES[name](), tokenizer
+
+
+TWELVE, FOUR, FIVE = Duration(steps=12), Duration(steps=4), Duration(steps=5)
+ADAMW, COSINE, GUARD, ALONE = OptimizerSettings(), Schedule(), GuardSettings(), World()
 
 
 @dataclass
@@ -70,17 +78,17 @@ def tiny_trainer(
     output: Path,
     *,
     objective: str = "causal-lm",
-    duration: Duration = Duration(steps=12),
+    duration: Duration = TWELVE,
     sequences: int = 4,
     micro: int | None = 2,
     length: int = 24,
     dropout: float = 0.1,
-    optimizer: OptimizerSettings = OptimizerSettings(),
-    schedule: Schedule = Schedule(),
-    guard: GuardSettings = GuardSettings(),
-    save_every: Duration = Duration(steps=4),
-    evaluate_every: Duration | None = Duration(steps=5),
-    world: World = World(),
+    optimizer: OptimizerSettings = ADAMW,
+    schedule: Schedule = COSINE,
+    guard: GuardSettings = GUARD,
+    save_every: Duration = FOUR,
+    evaluate_every: Duration | None = FIVE,
+    world: World = ALONE,
     watchers: Sequence[Any] = (),
     bf16: bool = False,
     resume: bool = False,

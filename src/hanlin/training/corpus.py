@@ -4,13 +4,18 @@ Raw text is prepared into ``OUTPUT/data`` once; a run that goes on reads what wa
 whatever has become of the sources. Directories of token shards are read where they are.
 """
 
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hanlin.data.examples import TokenSource
+from hanlin.data.order import SPLIT, rng
+from hanlin.data.pairs import Pair, Pairs, read_pairs
 from hanlin.data.prepare import prepare
 from hanlin.data.shards import MANIFEST, TokenShards
 from hanlin.data.split import split
@@ -21,9 +26,20 @@ from hanlin.text.read import read_documents
 from hanlin.text.reading import ReadSettings
 from hanlin.tokenizers import Tokenizer
 from hanlin.tokenizers import train as learn
+from hanlin.tokenizers.train import SPECIAL_TOKENS
 from hanlin.training.config import DataSettings, TrainConfig
 
 _LEARN_FROM = 50_000_000  # characters a tokenizer is learnt from: more changes little
+
+
+_NEEDED: dict[str, tuple[str, ...]] = {
+    "causal-lm": (),
+    "masked-lm": ("<pad>", "<mask>"),
+    "span-corruption": ("<pad>", *(f"<extra_id_{number}>" for number in range(100))),
+    "denoising": ("<pad>", "<mask>"),
+    "seq2seq": ("<pad>",),
+}
+"""Special tokens that an objective needs of a tokenizer, beside those its kind has anyway."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +47,19 @@ class Corpus:
     """What a run learns from and is measured on."""
 
     tokenizer: Tokenizer
-    train: TokenSource
-    validation: TokenSource | None
+    train: TokenSource | Pairs
+    validation: TokenSource | Pairs | None
     hashes: Mapping[str, str]
     """Of the tokens of each part, by name; equal where the tokens are."""
+
+
+def size_of(part: TokenSource | Pairs | None) -> tuple[int, int]:
+    """Tokens and documents (or pairs) of a part; 0 of what is not there."""
+    if part is None:
+        return 0, 0
+    if isinstance(part, Pairs):
+        return part.sources.tokens + part.targets.tokens, len(part)
+    return part.tokens, part.documents
 
 
 def read_corpus(config: TrainConfig, *, tell: Callable[[str], None]) -> Corpus:
@@ -43,6 +68,8 @@ def read_corpus(config: TrainConfig, *, tell: Callable[[str], None]) -> Corpus:
     Raises `ConfigError`, `NotFoundError` and what `prepare` raises.
     """
     data, folder = config.data, config.output / "data"
+    if config.objective.name == "seq2seq":
+        return _pairs(config, _tokenizer(config, folder, tell))
     sides = [_shards(Path(source)) for source in data.train]
     if any(sides):
         if len(sides) > 1:
@@ -126,7 +153,7 @@ def _prepared(
     tell: Callable[[str], None],
 ) -> TokenShards:
     if (target / MANIFEST).is_file():
-        shards = TokenShards.open(target)
+        shards = TokenShards.open(target)  # prepared when this run was begun
         if shards.manifest["tokenizer"]["hash"] == tokenizer.hash:
             return shards
     made = prepare(sources, target, tokenizer=tokenizer, field=data.field, progress=True)
@@ -171,7 +198,11 @@ def _tokenizer(config: TrainConfig, folder: Path, tell: Callable[[str], None]) -
         return Tokenizer.load(kept)
     tell(f"Learning a tokenizer ({', '.join(f'{k} {v}' for k, v in config.tokenizer.items())}).")
     settings: dict[str, Any] = {"kind": "bpe", **config.tokenizer}
-    learnt = learn(_texts(config.data), **settings)
+    own = SPECIAL_TOKENS.get(settings["kind"], ())
+    if "special_tokens" not in settings and "[MASK]" not in own:
+        needed = _NEEDED[config.objective.name]
+        settings["special_tokens"] = list(dict.fromkeys([*own, *needed]))
+    learnt = learn(_texts(config), **settings)
     draft = folder / ".tokenizer.partial"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
@@ -181,10 +212,56 @@ def _tokenizer(config: TrainConfig, folder: Path, tell: Callable[[str], None]) -
     return Tokenizer.load(kept)
 
 
-def _texts(data: DataSettings) -> Iterator[str]:
+def _texts(config: TrainConfig) -> Iterator[str]:
+    """Text to learn a tokenizer from: as much as makes a difference."""
     size = 0
-    for document in read_documents(data.train, settings=ReadSettings(field=data.field)):
-        yield document.text
-        size += len(document.text)
+    for text in _raw(config):
+        yield text
+        size += len(text)
         if size > _LEARN_FROM:
             return
+
+
+def _raw(config: TrainConfig) -> Iterator[str]:
+    if config.objective.name == "seq2seq":
+        for pair in _read_pairs(config.data.train, config.data):
+            yield from pair
+        return
+    settings = ReadSettings(field=config.data.field)
+    for document in read_documents(config.data.train, settings=settings):
+        yield document.text
+
+
+def _pairs(config: TrainConfig, tokenizer: Tokenizer) -> Corpus:
+    """Aligned texts, which are held in memory."""
+    data = config.data
+    train = [pair for pair in _read_pairs(data.train, data) if all(text.strip() for text in pair)]
+    held: list[Pair] = []
+    if (share := data.validation_share) is not None:
+        drawn = rng(config.seed, 0, 0, purpose=SPLIT).permutation(len(train))
+        out = set(drawn[: max(1, round(share * len(train)))].tolist())
+        held = [pair for at, pair in enumerate(train) if at in out]
+        train = [pair for at, pair in enumerate(train) if at not in out]
+    elif data.validation:
+        held = list(_read_pairs(data.validation, data))
+    parts = {"train": Pairs.encode(train, tokenizer)}
+    if held:
+        parts["validation"] = Pairs.encode(held, tokenizer)
+    return Corpus(
+        tokenizer=tokenizer,
+        train=parts["train"],
+        validation=parts.get("validation"),
+        hashes={name: _hash(part) for name, part in parts.items()},
+    )
+
+
+def _read_pairs(sources: Sequence[str], data: DataSettings) -> Iterator[Pair]:
+    return read_pairs(sources, source=data.source, target=data.target)
+
+
+def _hash(pairs: Pairs) -> str:
+    whole = hashlib.sha256()
+    for side in (pairs.sources, pairs.targets):
+        for array in (side.ids, side.ends):
+            whole.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
+    return whole.hexdigest()

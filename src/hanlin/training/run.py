@@ -24,7 +24,7 @@ from hanlin.models.transformer import Block, Transformer
 from hanlin.provenance import record, versions
 from hanlin.training.checkpoints import Checkpoint, Checkpoints, restore
 from hanlin.training.config import TrainConfig
-from hanlin.training.corpus import Corpus, read_corpus
+from hanlin.training.corpus import Corpus, read_corpus, size_of
 from hanlin.training.distributed import LossOf, World, gather_model, join, spread
 from hanlin.training.events import Plan, TrainResult, Watcher
 from hanlin.training.finishing import write_model
@@ -312,10 +312,10 @@ def _plan(
         shape=network.config.shape,
         parameters=parameters,
         flops_per_token=6.0 * (parameters - looked_up),
-        train_tokens=corpus.train.tokens,
-        train_documents=corpus.train.documents,
-        validation_tokens=corpus.validation.tokens if corpus.validation else 0,
-        validation_documents=corpus.validation.documents if corpus.validation else 0,
+        train_tokens=size_of(corpus.train)[0],
+        train_documents=size_of(corpus.train)[1],
+        validation_tokens=size_of(corpus.validation)[0],
+        validation_documents=size_of(corpus.validation)[1],
         tokens_per_step=settings.batch.sequences * settings.batch.length,
         steps_per_epoch=loader.steps_per_epoch,
         duration=str(duration),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from hanlin.data.examples import Examples, TokenSource
+from hanlin.data.pairs import Pairs
 from hanlin.generation import Sampling, generate
 from hanlin.models.transformer import Transformer
 from hanlin.tokenizers import Tokenizer
@@ -27,7 +28,7 @@ def sampler(
     *,
     prompts: Sequence[str],
     samples: int,
-    held: TokenSource | None,
+    held: TokenSource | Pairs | None,
     examples: Examples | None,
     world: World,
     seed: int,
@@ -59,7 +60,7 @@ def _prompts(
     objective: Objective,
     tokenizer: Tokenizer,
     prompts: Sequence[str],
-    held: TokenSource | None,
+    held: TokenSource | Pairs | None,
     examples: Examples | None,
 ) -> list[tuple[str, list[int]]]:
     """Each prompt as it is shown and as it is read."""
@@ -67,7 +68,7 @@ def _prompts(
     if prompts:
         return [(text, tokenizer.encode(text)[:longest]) for text in prompts]
     if model.config.shape == "decoder":
-        if held is None:
+        if held is None or isinstance(held, Pairs):
             return []
         ids = held.read(0, min(_READ, held.tokens - 1, longest or _READ)).tolist()
     elif examples is not None and len(examples):
