@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hanlin.kernels.attention import attend, attend_packed
 from hanlin.models.cache import Cache
 from hanlin.models.config import ModelConfig
-from hanlin.models.layers import Linear, RMSNorm
+from hanlin.models.layers import Linear, RMSNorm, narrow_type
 from hanlin.models.masks import Span
 from hanlin.models.positions import rotate
 
@@ -53,19 +54,61 @@ class Attention(nn.Module):
         """Self-attention over the span, reading and extending its cache if it has one."""
         B, T, _ = x_BTD.shape
         H, K, C = self.heads, self.kv_heads, self.channels
-        qkv = self.qkv(x_BTD).view(B, T, H + 2 * K, C).transpose(1, 2)
+        qkv = self.qkv(x_BTD).view(B, T, H + 2 * K, C)
+        if span.cache is None and self._trains_narrow(qkv):
+            return self._finish(self._attend_training(qkv, span, sliding, rotation))
+        # Split rather than sliced: the gradients of slices are sums of padded copies.
+        qkv = qkv.transpose(1, 2)
+        qk, v = qkv.split([H + K, K], 1)
         if self.q_norm is not None and self.k_norm is not None:
-            qk = torch.cat([self.q_norm(qkv[:, :H]), self.k_norm(qkv[:, H : H + K])], 1)
-        else:
-            qk = qkv[:, : H + K]
+            q, k = qk.split([H, K], 1)
+            qk = torch.cat([self.q_norm(q), self.k_norm(k)], 1)
         if rotation is not None:
             qk = rotate(qk, *rotation)
-        q, k, v = qk[:, :H], qk[:, H:], qkv[:, H + K :]
+        q, k = qk.split([H, K], 1)
         if span.cache is None:
             mask, causal = span.mask(0, sliding=sliding)
             return self._finish(self._attend(q, k, v, mask, causal=causal))
         span.cache.write(layer, span.groups, k, v)
         return self._finish(self._attend_cached(q, span, span.cache, layer, sliding=sliding))
+
+    def _trains_narrow(self, projected: Tensor) -> bool:
+        """Whether the kernel for training stands in: bfloat16 on a CPU, without caps or dropout."""
+        return (
+            narrow_type(projected) == projected.dtype
+            and self.softcap is None
+            and not (self.training and self.dropout)
+        )
+
+    def _attend_training(
+        self,
+        qkv_BTPC: Tensor,
+        span: Span,
+        sliding: bool,
+        rotation: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        H, K = self.heads, self.kv_heads
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k, v = qkv_BTPC.split([H, K, K], 2)
+            qkv_BTPC = torch.cat([self.q_norm(q), self.k_norm(k), v], 2)
+        if rotation is not None:
+            cos, sin = (t.to(qkv_BTPC.dtype) for t in rotation)
+            # A table for all rows is [T, C], one for each [B, 1, T, C].
+            rotation = (
+                (cos.unsqueeze(1), sin.unsqueeze(1))
+                if cos.dim() == 2
+                else (cos.transpose(1, 2), sin.transpose(1, 2))
+            )
+        y_BTHC = attend_packed(
+            qkv_BTPC,
+            heads=H,
+            kv_heads=K,
+            scale=self.scale,
+            mask=span.added(sliding=sliding, dtype=qkv_BTPC.dtype),
+            causal=span.causal,
+            rotation=rotation,
+        )
+        return y_BTHC.transpose(1, 2)
 
     def _attend_cached(
         self, q_BHTC: Tensor, span: Span, cache: Cache, layer: int, *, sliding: bool
@@ -93,6 +136,12 @@ class Attention(nn.Module):
         q = self.q(x_BTD).view(B, T, self.heads, self.channels).transpose(1, 2)
         if span.cache is None:
             assert span.memory is not None
+            if self._trains_narrow(q):
+                k, v = (t.transpose(1, 2) for t in self.project_source(span.memory))
+                y = attend(
+                    q.transpose(1, 2), k, v, scale=self.scale, mask=span.memory_added(q.dtype)
+                )
+                return self._finish(y.transpose(1, 2))
             k, v = (t.to(q.dtype) for t in self.project_source(span.memory))
             return self._finish(self._attend(q, k, v, span.memory_mask, causal=False))
         sources = [span.cache.sources[row][layer] for row in span.rows]
@@ -111,7 +160,8 @@ class Attention(nn.Module):
         """Keys and values [B, K, S, C] of an encoder's output."""
         B, S, _ = memory_BSD.shape
         kv = self.kv(memory_BSD).view(B, S, 2 * self.kv_heads, self.channels).transpose(1, 2)
-        return kv[:, : self.kv_heads], kv[:, self.kv_heads :]
+        k, v = kv.split(self.kv_heads, 1)
+        return k, v
 
     def _attend(
         self, q_BHTC: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool

@@ -16,7 +16,7 @@ class Transform(nn.Module):
         super().__init__()
         width = config.hidden_size
         self.dense = Linear(width, width, bias=config.head_transform_bias)
-        self.norm = make_norm(config) if norm else None
+        self.norm = make_norm(config, multiplied=True) if norm else None
         self.activation = ACTIVATIONS[config.head_activation]
 
     def forward(self, x: Tensor) -> Tensor:

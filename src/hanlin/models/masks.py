@@ -46,6 +46,7 @@ class Span:
     memory_mask: Tensor | None = None
     """True where the source is real [B, 1, 1, S]; None when all of it is."""
     _masks: dict[tuple[int, bool], tuple[Tensor | None, bool]] = field(default_factory=dict)
+    _added: dict[tuple[bool, torch.dtype], Tensor | None] = field(default_factory=dict)
 
     @property
     def one_token_each(self) -> bool:
@@ -62,6 +63,26 @@ class Span:
         if key not in self._masks:
             self._masks[key] = self._build(start, sliding=sliding)
         return self._masks[key]
+
+    def added(self, *, sliding: bool, dtype: torch.dtype) -> Tensor | None:
+        """The mask of a pass without cache as numbers to add to scores, [1 or B, 1 or H, T, T].
+
+        None where plain causality, or nothing, says it all. The distance bias keeps its own type.
+        """
+        key = (sliding, dtype)
+        if key not in self._added:
+            mask, _ = self.mask(0, sliding=sliding)
+            if mask is not None and mask.dtype == torch.bool:
+                mask = torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, float("-inf"))
+            self._added[key] = mask if mask is None or mask.dim() == 4 else mask[None, None]
+        return self._added[key]
+
+    def memory_added(self, dtype: torch.dtype) -> Tensor | None:
+        """The source's mask as numbers to add to scores, [B, 1, 1, S]."""
+        if self.memory_mask is None:
+            return None
+        mask = self.memory_mask
+        return torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, float("-inf"))
 
     def _build(self, start: int, *, sliding: bool) -> tuple[Tensor | None, bool]:
         T, S = self.tokens, start + self.tokens

@@ -7,6 +7,7 @@ Relative buckets: Raffel et al. 2020.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -111,6 +112,26 @@ def rotate(x_BHTC: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate the first channels of every head by their position's angle."""
     if cos.dtype != x_BHTC.dtype:
         cos, sin = cos.to(x_BHTC.dtype), sin.to(x_BHTC.dtype)
+    if torch.is_grad_enabled() and x_BHTC.requires_grad and not torch.compiler.is_compiling():
+        return _Rotation.apply(x_BHTC, cos, sin)  # type: ignore[no-any-return, no-untyped-call]
+    return _rotated(x_BHTC, cos, sin)
+
+
+class _Rotation(torch.autograd.Function):
+    """Whose gradient is turned back: plain autograd pads and adds a piece for every half."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _rotated(x, cos, sin)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _rotated(grad, cos, -sin), None, None
+
+
+def _rotated(x_BHTC: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     rotated = cos.shape[-1]
     half = rotated // 2
     turning = x_BHTC if rotated == x_BHTC.shape[-1] else x_BHTC[..., :rotated]

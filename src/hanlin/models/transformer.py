@@ -63,16 +63,16 @@ class Block(nn.Module):
             return make_norm(config) if place == "both" else None
 
         normed = layer > 0 or config.first_attention_norm
-        self.attention_norm = make_norm(config) if normed else nn.Identity()
+        self.attention_norm = make_norm(config, multiplied=self.before) if normed else nn.Identity()
         self.attention = Attention(config, heads=heads, kv_heads=kv_heads, channels=channels)
         self.attention_post_norm = post_norm()
         self.cross: Attention | None = None
         if two and decoder:
-            self.cross_norm = make_norm(config)
+            self.cross_norm = make_norm(config, multiplied=self.before)
             self.cross = Attention(
                 config, heads=heads, kv_heads=kv_heads, channels=channels, cross=True
             )
-        self.mlp_norm = make_norm(config)
+        self.mlp_norm = make_norm(config, multiplied=self.before)
         self.mlp = FeedForward(config, width)
         self.mlp_post_norm = post_norm()
         self.dropout = config.dropout

@@ -1,0 +1,218 @@
+"""Attention for training in bfloat16 on a CPU: PyTorch's way forward, plain products back.
+
+The plain twin is `F.scaled_dot_product_attention`. Forward, its fused kernel is the fastest there
+is. Its gradient is not: on a processor that multiplies bfloat16 in tiles, three plain products over
+a block of queries that fits the cache take a third to a half of its time. The weights of the block
+are computed again, so that nothing of size [T, S] is kept between the passes; a causal block stops
+at its last query, so that half of a long text's pairs are never looked at.
+
+Legend: ``B`` sequences, ``T`` queries, ``S`` keys, ``H`` query heads, ``K`` key heads, ``C``
+channels of a head; ``R`` = H / K queries share a key.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_PAIRS = 1 << 21
+"""Weights of a block: 4 MB in bfloat16."""
+_QUERIES = (64, 256)
+"""The fewest and the most queries of a block."""
+
+Rotation = tuple[Tensor, Tensor]
+"""Cosine and signed sine, broadcast over [B, T, heads, rotated channels]."""
+
+
+def attend_packed(
+    qkv_BTPC: Tensor,
+    *,
+    heads: int,
+    kv_heads: int,
+    scale: float,
+    mask: Tensor | None,
+    causal: bool,
+    rotation: Rotation | None,
+) -> Tensor:
+    """Self-attention [B, T, H, C] over H + 2K projections of each token, not yet rotated.
+
+    mask: added to the scores, [1 or B, 1 or H, T, T]; None: nothing is. causal: no query sees a
+    later key; a mask, where there is one, says so too. Differentiable once, in the mask as well.
+    """
+    y: Tensor = _Packed.apply(  # type: ignore[no-untyped-call]
+        qkv_BTPC, mask, rotation, (heads, kv_heads, scale, causal)
+    )
+    return y
+
+
+def attend(
+    q_BTHC: Tensor, k_BSKC: Tensor, v_BSKC: Tensor, *, scale: float, mask: Tensor | None
+) -> Tensor:
+    """Attention [B, T, H, C] to another sequence; mask as in `attend_packed`, [.., .., T, S]."""
+    y: Tensor = _Apart.apply(q_BTHC, k_BSKC, v_BSKC, mask, scale)  # type: ignore[no-untyped-call]
+    return y
+
+
+class _Packed(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        qkv: Tensor,
+        mask: Tensor | None,
+        rotation: Rotation | None,
+        how: tuple[int, int, float, bool],
+    ) -> Tensor:
+        heads, kv_heads, scale, causal = how
+        qk = qkv[:, :, : heads + kv_heads]
+        if rotation is not None:
+            qk = turn(qk, *rotation, out=torch.empty_like(qk))
+        q, k, v = qk[:, :, :heads], qk[:, :, heads:], qkv[:, :, heads + kv_heads :]
+        ctx.mask_type = mask is not None and mask.dtype
+        mask = None if mask is None else mask.to(qkv.dtype)
+        ctx.save_for_backward(qk, qkv, mask)
+        ctx.rotation, ctx.how = rotation, how
+        return _forward(q, k, v, mask, scale, causal)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        qk, qkv, mask = ctx.saved_tensors
+        heads, kv_heads, scale, causal = ctx.how
+        both = heads + kv_heads
+        d_qkv = torch.empty_like(qkv)
+        d_turned = d_qkv[:, :, :both] if ctx.rotation is None else torch.empty_like(qk)
+        d_mask = None
+        if ctx.needs_input_grad[1]:
+            d_mask = torch.zeros_like(mask, dtype=_wide(qkv.dtype))
+        _backward(
+            dy, qk[:, :, :heads], qk[:, :, heads:], qkv[:, :, both:], mask, scale, causal,
+            (d_turned[:, :, :heads], d_turned[:, :, heads:], d_qkv[:, :, both:], d_mask),
+        )  # fmt: skip
+        if ctx.rotation is not None:
+            cos, sin = ctx.rotation
+            turn(d_turned, cos, -sin, out=d_qkv[:, :, :both])
+        return d_qkv, None if d_mask is None else d_mask.to(ctx.mask_type), None, None
+
+
+class _Apart(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float
+    ) -> Tensor:
+        ctx.save_for_backward(q, k, v, mask)
+        ctx.scale = scale
+        return _forward(q, k, v, mask, scale, False)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, mask = ctx.saved_tensors
+        grads = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v), None
+        _backward(dy, q, k, v, mask, ctx.scale, False, grads)
+        return *grads, None
+
+
+def turn(x: Tensor, cos: Tensor, sin: Tensor, *, out: Tensor) -> Tensor:
+    """Rotate the first channels of x [B, T, heads, C] into `out`; -sin turns them back."""
+    rotated = cos.shape[-1]
+    half = rotated // 2
+    to, first, second = out[..., :rotated], x[..., :half], x[..., half:rotated]
+    torch.mul(x[..., :rotated], cos, out=to)
+    to[..., :half].addcmul_(second, sin[..., :half])
+    to[..., half:].addcmul_(first, sin[..., half:])
+    if rotated < x.shape[-1]:
+        out[..., rotated:] = x[..., rotated:]
+    return out
+
+
+def _forward(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, causal: bool
+) -> Tensor:
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    y = F.scaled_dot_product_attention(
+        q,
+        k,
+        v,
+        mask,
+        0.0,
+        causal and mask is None,
+        scale=scale,
+        enable_gqa=q.shape[1] != k.shape[1],
+    )
+    return y.transpose(1, 2)
+
+
+def _backward(
+    dy: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
+    scale: float,
+    causal: bool,
+    grads: tuple[Tensor, Tensor, Tensor, Tensor | None],
+) -> None:
+    """Write the gradients of q, k, v [B, T or S, heads, C], and add up the mask's."""
+    B, T, H, C = q.shape
+    S, K = k.shape[1:3]
+    R = H // K
+    d_q, d_k, d_v, d_mask = grads
+    fewest, most = _QUERIES
+    block = max(fewest, min(most, _PAIRS // (H * S)))
+    if causal and mask is None:
+        mask = causal_mask(T, q.dtype, q.device)
+    whole, wide = block >= T, _wide(q.dtype)
+    for b in range(B):
+        sums: list[Tensor] = []
+        for start in range(0, T, block):
+            stop = min(start + block, T)
+            end = stop if causal else S
+            rows = (K, R * (stop - start), C)
+            q_, dy_ = (t[b, start:stop].transpose(0, 1).reshape(rows) for t in (q, dy))
+            k_, v_ = (t[b, :end].transpose(0, 1) for t in (k, v))
+            added = None
+            if mask is not None:
+                at = min(b, mask.shape[0] - 1)
+                # A mask over the source has one row for all queries.
+                added = mask[at, :, start:stop, :end] if mask.shape[2] > 1 else mask[at, :, :, :end]
+                added = added.expand(H, stop - start, end).reshape(K, R * (stop - start), end)
+            scores = _product(q_, k_.transpose(1, 2), added, scale)
+            weights = scores.softmax(-1)
+            part_v = torch.bmm(weights.transpose(1, 2), dy_)
+            d_weights = torch.bmm(dy_, v_.transpose(1, 2))
+            d_scores = torch.ops.aten._softmax_backward_data(d_weights, weights, -1, q.dtype)
+            if d_mask is not None:
+                pairs = d_scores.view(H, stop - start, end)
+                at = min(b, d_mask.shape[0] - 1)
+                d_mask[at, :, start:stop, :end] += pairs if d_mask.shape[1] == H else pairs.sum(0)
+            d_scores.mul_(scale)
+            d_q[b, start:stop] = torch.bmm(d_scores, k_).view(H, -1, C).transpose(0, 1)
+            part_k = torch.bmm(d_scores.transpose(1, 2), q_)
+            if whole:
+                d_k[b], d_v[b] = part_k.transpose(0, 1), part_v.transpose(0, 1)
+                continue
+            if not sums:
+                sums = [torch.zeros(K, S, C, dtype=wide, device=q.device) for _ in range(2)]
+            sums[0][:, :end] += part_k
+            sums[1][:, :end] += part_v
+        if sums:
+            d_k[b], d_v[b] = sums[0].transpose(0, 1), sums[1].transpose(0, 1)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """What sums are kept in."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _product(q: Tensor, k: Tensor, added: Tensor | None, scale: float) -> Tensor:
+    if added is None:
+        return torch.bmm(q * scale, k)
+    return torch.baddbmm(added, q, k, alpha=scale)
+
+
+def causal_mask(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zero where a query may look, minus infinity after it: [1, 1, T, T]."""
+    mask = torch.full((length, length), float("-inf"), dtype=dtype, device=device)
+    return mask.triu_(1).view(1, 1, length, length)
