@@ -2,17 +2,19 @@
 
 import bz2
 import gzip
+import io
 import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from hanlin.errors import ConfigError, FormatError
 
 COMPRESSIONS = ("gz", "bz2", "xz", "zst", "zip")
+_STEP = 1 << 12
 
 
 def decompressed(stream: BinaryIO, kind: str) -> BinaryIO:
@@ -28,13 +30,40 @@ def decompressed(stream: BinaryIO, kind: str) -> BinaryIO:
         case "xz":
             return cast(BinaryIO, lzma.LZMAFile(stream))
         case "zst":
-            return cast(
-                BinaryIO,
-                _zstandard()
-                .ZstdDecompressor()
-                .stream_reader(stream, read_across_frames=True, closefd=False),
-            )
+            return cast(BinaryIO, io.BufferedReader(_Zstandard(stream), 1 << 17))
     raise ConfigError(f"There is no compression {kind!r}. Use one of: {', '.join(COMPRESSIONS)}.")
+
+
+class _Zstandard(io.RawIOBase):
+    """Frames of Zstandard, one after the other; unlike the library's own stream it notices where
+    the last one is cut off."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._new = _zstandard().ZstdDecompressor().decompressobj
+        self._frame: Any = None
+        self._rest = b""
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            # Few bytes at a time: they can stand for thirty thousand times as many.
+            packed = self._rest or self._stream.read(_STEP)
+            if not packed:
+                if self._frame is not None:
+                    raise EOFError
+                return 0
+            frame = self._frame or self._new()
+            self._ready = memoryview(frame.decompress(packed))
+            self._rest = frame.unused_data if frame.eof else b""
+            self._frame = None if frame.eof else frame
+        size = min(len(buffer), len(self._ready))
+        buffer[:size] = self._ready[:size]
+        self._ready = self._ready[size:]
+        return size
 
 
 def _zstandard() -> ModuleType:

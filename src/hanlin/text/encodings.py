@@ -1,8 +1,9 @@
 """Bytes to text: which encoding a file is in, and a decoder that replaces and counts broken bytes.
 
 Valid UTF-8 is decoded as it comes. Only where it is not, a sample around the first byte beyond
-ASCII decides: GB18030, Big5 and Shift-JIS by how often their pairs of bytes are common characters,
-Western encodings by high bytes that stand alone among letters, the rest by charset-normalizer.
+ASCII decides: Chinese, Japanese and Korean encodings by how often their pairs of bytes are common
+characters, Western ones by high bytes that stand alone among letters, the rest by
+charset-normalizer.
 """
 
 import codecs
@@ -58,10 +59,10 @@ def detect(sample: bytes, *, whole: bool = True) -> str:
         text = codecs.utf_8_decode(sample, "replace", whole)[0]
     broken = text.count("\ufffd")
     beyond = sum(not character.isascii() for character in text) - broken
-    if beyond > 8 * broken:
+    if beyond >= 2 * broken:
         return "utf-8"
     if sum(byte < 32 and byte not in b"\t\n\r\f\x1b\x08" for byte in sample) > len(sample) // 50:
-        raise BinaryError("It holds bytes that no text has. Leave it out.")
+        return _sixteen(sample)
     scores = {name: score(sample) for name, score in _SCORES.items()}
     best = max(scores, key=lambda name: scores[name])
     if scores[best] >= 0.6:
@@ -70,27 +71,44 @@ def detect(sample: bytes, *, whole: bool = True) -> str:
 
 
 def _sixteen(sample: bytes) -> str:
-    """UTF-16 without a mark: one byte of every pair is mostly zero or the lines end in 0A 00."""
-    even, odd = sample[::2], sample[1::2]
-    share = len(sample) // 2 or 1
-    if odd.count(0) > 0.3 * share and even.count(0) < 0.05 * share:
-        return "utf-16-le"
-    if even.count(0) > 0.3 * share and odd.count(0) < 0.05 * share:
-        return "utf-16-be"
-    raise BinaryError("It holds zero bytes, so it is not text. Leave it out.")
+    """UTF-16 without a mark: nearly all of it is letters, marks and spaces in one byte order."""
+    for name in ("utf-16-le", "utf-16-be"):
+        text = sample[: len(sample) // 2 * 2].decode(name, "replace")
+        usual = sum(
+            "\t" <= c <= "\u052f"
+            or "\u2000" <= c <= "\u206f"
+            or "\u3000" <= c <= "\u9fff"
+            or "\uac00" <= c <= "\ud7a3"
+            or "\uff00" <= c <= "\uff65"
+            for c in text
+        )
+        # What is ASCII in one order is scattered over all of Unicode in the other.
+        if usual > 0.95 * len(text) and _spaces(text):
+            return name
+    raise BinaryError("It holds bytes that no text has. Leave it out.")
 
 
-_ASCII = rb"[\x00-\x7f]"
+def _spaces(text: str) -> bool:
+    return any(mark in text for mark in (" ", "\n", "\u3000", "，", "。"))
+
+
 # A character of each encoding: group 1 a common one, group 2 any other. What neither matches is an
 # error in that encoding.
 _CHARACTERS = {
+    # Hangul and punctuation, every byte a high one.
+    "euc_kr": re.compile(rb"([\xb0-\xc8][\xa1-\xfe]|\xa1[\xa1-\xfe])|([\xa1-\xfe][\xa1-\xfe])"),
+    # Kana, punctuation, JIS level 1.
+    "euc_jp": re.compile(
+        rb"(\xa4[\xa1-\xf3]|\xa5[\xa1-\xf6]|\xa1[\xa1-\xfe]|[\xb0-\xcf][\xa1-\xfe])"
+        rb"|([\xa1-\xfe][\xa1-\xfe])"
+    ),
     # GB 2312's first level (3,755 characters by frequency) and its punctuation.
     "gb18030": re.compile(
         rb"([\xb0-\xd7][\xa1-\xfe]|[\xa1\xa3][\xa1-\xfe])"
         rb"|([\x81-\xfe][\x40-\x7e\x80-\xfe]|[\x81-\xfe][0-9][\x81-\xfe][0-9])"
     ),
     # The 5,401 frequent characters and punctuation.
-    "big5": re.compile(
+    "big5hkscs": re.compile(
         rb"([\xa4-\xc6][\x40-\x7e\xa1-\xfe]|\xa1[\x40-\x7e\xa1-\xfe])"
         rb"|([\x81-\xfe][\x40-\x7e\xa1-\xfe])"
     ),
@@ -111,27 +129,44 @@ def _pairs(name: str) -> Callable[[bytes], float]:
 
     def score(sample: bytes) -> float:
         common = other = 0
-        left = pattern.sub(b"", sample)
         for match in pattern.finditer(sample):
             if match[1]:
                 common += 1
             else:
                 other += 1
-        wrong = sum(byte > 127 for byte in left)
-        # Kana, first-level Han and punctuation make most of any text; others of these encodings
-        # seen through this one fall all over the table.
-        kana = _kana(sample) if name == "cp932" else 1.0
+        wrong = sum(byte > 127 for byte in pattern.sub(b"", sample))
+        # First-level characters, kana and punctuation make most of any text; those of another
+        # encoding seen through this one fall all over the table.
         total = common + other + 4 * wrong
-        return kana * common / total if total else 0.0
+        return _WEIGHTS.get(name, _always)(sample) * common / total if total else 0.0
 
     return score
 
 
-def _kana(sample: bytes) -> float:
+def _always(sample: bytes) -> float:
+    return 1.0
+
+
+def _kana(name: str) -> Callable[[bytes], float]:
     """1 where a fifth of the pairs are kana, as in any Japanese text, falling to 0 without any."""
-    pairs = _CHARACTERS["cp932"].findall(sample)
-    kana = sum(common[:1] in (b"\x82", b"\x83") for common, _ in pairs)
-    return min(1.0, 5 * kana / len(pairs)) if pairs else 0.0
+    leads = {"cp932": (b"\x82", b"\x83"), "euc_jp": (b"\xa4", b"\xa5")}[name]
+
+    def weight(sample: bytes) -> float:
+        pairs = [a or b for a, b in _CHARACTERS[name].findall(sample)]
+        kana = sum(pair[:1] in leads for pair in pairs)
+        return min(1.0, 5 * kana / len(pairs)) if pairs else 0.0
+
+    return weight
+
+
+def _hangul(sample: bytes) -> float:
+    """1 where many pairs are Hangul and none lie behind it, where two fifths of Chinese does."""
+    pairs = [a or b for a, b in _CHARACTERS["euc_kr"].findall(sample)]
+    behind = sum(pair[:1] > b"\xc8" for pair in pairs)
+    return float(len(pairs) >= 12 and behind <= 0.03 * len(pairs))
+
+
+_WEIGHTS = {"cp932": _kana("cp932"), "euc_jp": _kana("euc_jp"), "euc_kr": _hangul}
 
 
 def _western(sample: bytes) -> float:
@@ -153,7 +188,9 @@ def _normalizer(sample: bytes) -> str:
             "Its encoding is unknown to hanlin alone. Name it, or install charset-normalizer: "
             "pip install 'hanlin[data]'."
         ) from error
-    best = charset_normalizer.from_bytes(sample).best()
+    # Lines of ASCII say nothing and mislead it.
+    lines = [line for line in sample.split(b"\n") if not line.isascii()]
+    best = charset_normalizer.from_bytes(b"\n".join(lines)).best()
     if best is None:
         raise BinaryError("It is not text in any encoding that is known. Leave it out.")
     return str(best.encoding)

@@ -31,7 +31,7 @@ def documents(chunks: Iterable[str], *, source: str, split: str = FILE) -> Itera
             yield from current.close(piece.strip(strip) if not current.part else piece.rstrip())
         while len(rest) > 2 * PART:
             # Twice, so that no separator is cut in two.
-            size = cut(rest[: PART + 1])
+            size = cut(rest[: PART + 1], limit=PART)
             yield from current.add(rest[:size])
             rest = rest[size:]
     yield from current.close(rest.strip(strip) if not current.part else rest.rstrip())
@@ -50,7 +50,7 @@ class _Document:
         for chunk in chunks:
             rest += chunk
             while len(rest) > PART:
-                size = cut(rest[: PART + 1])
+                size = cut(rest[: PART + 1], limit=PART)
                 yield from self.add(rest[:size])
                 rest = rest[size:]
         yield from self.close(rest)
