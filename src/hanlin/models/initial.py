@@ -14,12 +14,17 @@ def draw_weights(model: "Transformer") -> None:
     """Draw fresh weights: normal with the config's initializer_range, biases zero.
 
     Where norms stand before the sublayers, what adds to the residual stream is drawn smaller by the
-    square root of their number, so that the sum does not grow with depth (Radford et al. 2019).
-    With relative positions every matrix is drawn by its own width, the queries smaller by the scale
+    square root of their number, so that the sum does not grow with depth (Radford et al. 2019), and
+    an embedding that is multiplied on its way in is drawn smaller by as much: a tied one would
+    begin by repeating its input. With relative positions every matrix is drawn by its own width, the queries smaller by the scale
     that T5's attention lacks, embeddings with 1 (Raffel et al. 2020).
     """
-    usual = model.config.initializer_range
-    by_width = model.config.position == "relative"
+    config = model.config
+    usual = config.initializer_range
+    by_width = config.position == "relative"
+    embedded = 1.0 if by_width else usual
+    if config.norm_place != "after":
+        embedded /= config.embedding_scale
     for module in model.modules():
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=module.in_features**-0.5 if by_width else usual)
@@ -28,13 +33,13 @@ def draw_weights(model: "Transformer") -> None:
     # After the linear layers: a tied output projection is the embedding.
     for module in model.modules():
         if isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=1.0 if by_width else usual)
+            nn.init.normal_(module.weight, std=embedded)
     for stack in (model.encoder, model.decoder):
         if stack is None:
             continue
         if by_width:
             _shrink_queries(stack)
-        elif model.config.norm_place == "before":
+        elif config.norm_place == "before":
             _shrink_outputs(stack)
 
 
