@@ -16,8 +16,9 @@ def draw_weights(model: "Transformer") -> None:
     Where norms stand before the sublayers, what adds to the residual stream is drawn smaller by the
     square root of their number, so that the sum does not grow with depth (Radford et al. 2019), and
     an embedding that is multiplied on its way in is drawn smaller by as much: a tied one would
-    begin by repeating its input. With relative positions every matrix is drawn by its own width, the queries smaller by the scale
-    that T5's attention lacks, embeddings with 1 (Raffel et al. 2020).
+    begin by repeating its input. With relative positions every matrix is drawn by its own width,
+    the queries smaller by the scale that T5's attention lacks, embeddings with 1 (Raffel et al.
+    2020).
     """
     config = model.config
     usual = config.initializer_range
