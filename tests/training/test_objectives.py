@@ -133,6 +133,7 @@ def written(model: Any, ids: Sequence[int], *, end: int) -> list[int]:
     return out[1:]
 
 
+@pytest.mark.slow
 def test_a_causal_model_goes_on_with_the_text_it_has_learnt() -> None:
     case = CASES["causal"]
     texts = TEXTS[:4]
@@ -146,6 +147,7 @@ def test_a_causal_model_goes_on_with_the_text_it_has_learnt() -> None:
     assert read == ids[: len(read)]
 
 
+@pytest.mark.slow
 def test_a_masked_model_fills_the_masks_of_the_text_it_has_learnt() -> None:
     case = CASES["masked, documents packed"]
     texts = TEXTS[2:5]
@@ -164,6 +166,7 @@ def test_a_masked_model_fills_the_masks_of_the_text_it_has_learnt() -> None:
     assert right == asked
 
 
+@pytest.mark.slow
 def test_a_model_writes_the_spans_that_sentinels_stand_for() -> None:
     case = CASES["spans of documents"]
     texts = TEXTS[2:4]
@@ -176,6 +179,7 @@ def test_a_model_writes_the_spans_that_sentinels_stand_for() -> None:
         assert written(model, example.ids.tolist(), end=targets[-1]) == targets
 
 
+@pytest.mark.slow
 def test_a_denoiser_repairs_the_text_it_has_learnt() -> None:
     case = CASES["denoising"]
     texts = TEXTS[:3]
@@ -189,6 +193,7 @@ def test_a_denoiser_repairs_the_text_it_has_learnt() -> None:
         assert written(model, example.ids.tolist(), end=targets[-1]) == targets
 
 
+@pytest.mark.slow
 def test_a_model_writes_the_targets_of_the_sources_it_has_learnt() -> None:
     case = CASES["seq2seq, smoothed"]
     texts = TEXTS[2:4]

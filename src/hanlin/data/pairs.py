@@ -4,6 +4,7 @@ From columns of tables (CSV, TSV, JSON lines, Parquet), from the two sides of ge
 two text files with as many lines.
 """
 
+import itertools
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -88,22 +89,17 @@ def _columns(file: SourceFile, source: str, target: str) -> Iterator[Pair]:
             "files without data.source and data.target."
         )
     header = False if source.isdecimal() and target.isdecimal() else None
-    columns = []
-    for name in (source, target):
-        reading = Reading(file.name)
-        settings = ReadSettings(field=name, header=header)
-        columns.append((read_file(file, settings, reading), reading))
-    (left, first), (right, second) = columns
-    for number, (one, other) in enumerate(_both(file.name, left, right), start=1):
-        if problem := next(iter([*first.problems, *second.problems]), None):
-            raise FormatError(f"Pairs need both sides of every row. {problem}")
+    readings = [Reading(file.name), Reading(file.name)]
+    left, right = (
+        read_file(file, ReadSettings(field=name, header=header), reading)
+        for name, reading in zip((source, target), readings, strict=True)
+    )
+    for number, (one, other) in enumerate(_both(file.name, left, right, readings), start=1):
         if one.more or other.more or one.part or other.part:
             raise FormatError(
                 f"{file.name}: row {number} is longer than a million characters. Leave it out."
             )
         yield one.text, other.text
-    if problem := next(iter([*first.problems, *second.problems]), None):
-        raise FormatError(f"Pairs need both sides of every row. {problem}")
 
 
 def _aligned(first: SourceFile, second: SourceFile) -> Iterator[Pair]:
@@ -114,14 +110,26 @@ def _aligned(first: SourceFile, second: SourceFile) -> Iterator[Pair]:
 
 
 def _both(
-    name: str, left: Iterator[Document], right: Iterator[Document]
+    name: str,
+    left: Iterator[Document],
+    right: Iterator[Document],
+    readings: Sequence[Reading] = (),
 ) -> Iterator[tuple[Document, Document]]:
-    try:
-        yield from zip(left, right, strict=True)
-    except ValueError as error:
-        raise FormatError(
-            f"{name}: one side has more texts than the other. Make every row or line a pair."
-        ) from error
+    """The documents of two sides together, as long as nothing was dropped on either."""
+    for one, other in itertools.zip_longest(left, right):
+        _check(readings)
+        if one is None or other is None:
+            raise FormatError(
+                f"{name}: one side has more texts than the other. Make every row or line a pair."
+            )
+        yield one, other
+    _check(readings)
+
+
+def _check(readings: Sequence[Reading]) -> None:
+    for reading in readings:
+        if reading.dropped:
+            raise FormatError(f"Pairs need both sides of every row. {reading.problems[0]}")
 
 
 def _lines(file: SourceFile) -> Iterator[Document]:

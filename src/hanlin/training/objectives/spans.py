@@ -181,4 +181,5 @@ def with_sentinels(ids: Ids, hidden: Flags, sentinels: Ids) -> Ids:
     begins = hidden & ~np.concatenate([[False], hidden[:-1]])
     number = np.cumsum(begins) - 1
     marked = np.where(begins, sentinels[number], ids)
-    return marked[~hidden | begins]
+    kept: Ids = marked[~hidden | begins]
+    return kept

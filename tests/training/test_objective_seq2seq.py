@@ -1,0 +1,186 @@
+"""Sequence to sequence: pairs from files, cut and counted, smoothed as PyTorch smooths."""
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from objective_cases import CASES, TEXTS, Case, tokenizer_of
+
+from hanlin.data.batch import IGNORE
+from hanlin.data.framing import Frame
+from hanlin.data.loader import Loader
+from hanlin.data.pairs import Pairs, read_pairs
+from hanlin.errors import FormatError, HanlinError, InputError
+from hanlin.tokenizers import train
+from hanlin.training.objectives import Seq2Seq
+
+PAIRS = [("a cat", "一只猫"), ("two dogs", "两只狗"), ("it is 3.14", "是 3.14")]
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.4])
+@pytest.mark.parametrize("family", ["bart", "t5", "marian"])
+def test_the_loss_is_that_of_pytorch(smoothing: float, family: str) -> None:
+    case = Case(Seq2Seq(smoothing=smoothing), family)
+    model = case.model(dtype=torch.float64).train()
+    if model.head.projection.bias is not None:
+        torch.nn.init.normal_(model.head.projection.bias)
+    batch = Loader(case.examples(), case.objective.collate, sequences=5, seed=0).step(0)[0]
+
+    def expected() -> torch.Tensor:
+        decoder = model.shift(batch.targets.clamp(min=0))
+        logits = model(batch.ids, batch.mask, decoder).logits.flatten(0, 1)
+        return F.cross_entropy(
+            logits, batch.targets.flatten(), reduction="sum", label_smoothing=smoothing
+        )
+
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    ours, theirs = case.objective.loss(model, batch), expected()
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-12)
+    mine = torch.autograd.grad(ours, parameters, allow_unused=True)
+    plain = torch.autograd.grad(theirs, parameters, allow_unused=True)
+    for one, other in zip(mine, plain, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
+
+
+def test_validation_is_not_smoothed() -> None:
+    case = CASES["seq2seq, smoothed"]
+    model = case.model(dtype=torch.float64).eval()
+    batch = case.objective.collate([case.examples().example(0, 0)])
+    plain = Seq2Seq().loss(model, batch)
+    assert case.objective.loss(model, batch).item() == plain.item()
+    assert case.objective.loss(model.train(), batch).item() != plain.item()
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram", "wordpiece"])
+def test_texts_stand_in_the_frame_of_their_tokenizer(kind: str) -> None:
+    tokenizer = tokenizer_of(kind)
+    examples = Seq2Seq().examples(
+        Pairs.encode([(t, t[:9]) for t in TEXTS], tokenizer), tokenizer=tokenizer, length=64, seed=0
+    )
+    end = tokenizer.eos_id if tokenizer.eos_id is not None else tokenizer.sep_id
+    for index, text in enumerate(TEXTS):
+        example = examples.example(index, 0)
+        for ids, whole in ((example.ids, text), (example.targets, text[:9])):
+            encoded = tokenizer.encode(whole)
+            assert ids.tolist() == (encoded if encoded[-1] == end else [*encoded, end])
+    assert examples.truncated == 0
+    assert examples.lengths.tolist() == [
+        len(examples.example(i, 0).ids) + len(examples.example(i, 0).targets)
+        for i in range(len(examples))
+    ]
+
+
+def test_what_is_too_long_is_cut_and_counted() -> None:
+    tokenizer = tokenizer_of("bpe")
+    pairs = Pairs.encode([("cat " * 30, "dog"), ("cat", "dog " * 30), ("cat", "dog")], tokenizer)
+    examples = Seq2Seq(target_length=8).examples(pairs, tokenizer=tokenizer, length=12, seed=0)
+    assert examples.truncated == 2
+    read = [examples.example(i, 0) for i in range(3)]
+    assert len(read[0].ids) == 12
+    assert len(read[1].targets) == 8
+    assert all(r.ids[-1] == r.targets[-1] == tokenizer.eos_id for r in read)
+    assert examples.lengths.tolist() == [len(r.ids) + len(r.targets) for r in read]
+
+
+def test_padding_is_small_and_masked() -> None:
+    generator = np.random.default_rng(0)
+    tokenizer = tokenizer_of("bpe")
+    texts = ["cat " * int(n) for n in generator.integers(1, 60, 3000)]
+    pairs = Pairs.encode([(text, text) for text in texts], tokenizer)
+    objective = Seq2Seq()
+    examples = objective.examples(pairs, tokenizer=tokenizer, length=512, seed=0)
+    loader = Loader(examples, objective.collate, sequences=16, seed=0)
+    batches = [loader.step(n)[0] for n in range(64)]
+    places = sum(batch.targets.numel() for batch in batches)
+    wasted = 1 - sum(batch.target_tokens for batch in batches) / places
+    print(f"padding {wasted:.3f}")
+    assert wasted < 0.05
+    for batch in batches[:5]:
+        assert batch.decoder_ids is not None
+        real = torch.ones_like(batch.ids, dtype=torch.bool) if batch.mask is None else batch.mask
+        assert (batch.ids[~real] == 0).all()
+        assert ((batch.targets == batch.decoder_ids) | (batch.targets == IGNORE)).all()
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_pairs_are_read_from_columns(tmp_path: Path) -> None:
+    tsv = write(tmp_path / "a.tsv", "".join(f"{a}\tx\t{b}\n" for a, b in PAIRS))
+    assert list(read_pairs(tsv, source="1", target="3")) == PAIRS
+    csv = write(tmp_path / "b.csv", "en,zh\n" + "".join(f"{a},{b}\n" for a, b in PAIRS))
+    assert list(read_pairs(csv, source="zh", target="en")) == [(b, a) for a, b in PAIRS]
+    lines = [json.dumps({"t": {"en": a, "zh": b}}) + "\n" for a, b in PAIRS]
+    jsonl = write(tmp_path / "c.jsonl", "".join(lines))
+    assert list(read_pairs([jsonl], source="t.en", target="t.zh")) == PAIRS
+
+
+def test_pairs_are_read_from_two_files_line_by_line(tmp_path: Path) -> None:
+    first = tmp_path / "train.en.gz"
+    first.write_bytes(gzip.compress("\n".join(["a cat", "", "two dogs"]).encode()))
+    second = write(tmp_path / "train.zh", "一只猫\r\n\r\n两只狗\r\n")
+    assert list(read_pairs([first, second])) == [
+        ("a cat", "一只猫"),
+        ("", ""),
+        ("two dogs", "两只狗"),
+    ]
+    short = write(tmp_path / "short.zh", "一只猫\n")
+    with pytest.raises(FormatError, match="more texts"):
+        list(read_pairs([first, short]))
+
+
+def test_pairs_are_read_from_translations(tmp_path: Path) -> None:
+    po = write(
+        tmp_path / "a.po",
+        'msgid ""\nmsgstr "Language: zh"\n\nmsgid "a cat"\nmsgstr "一只猫"\n\n'
+        '#, fuzzy\nmsgid "x"\nmsgstr "y"\n\nmsgid "untranslated"\nmsgstr ""\n',
+    )
+    assert list(read_pairs(po)) == [("a cat", "一只猫")]
+    assert list(read_pairs(po, source="msgstr", target="msgid")) == [("一只猫", "a cat")]
+
+
+def test_half_a_pair_is_refused_with_its_place(tmp_path: Path) -> None:
+    jsonl = write(tmp_path / "a.jsonl", '{"a": "x", "b": "y"}\n{"a": "x", "b": null}\n')
+    with pytest.raises(FormatError, match=r"both sides.*line 2"):
+        list(read_pairs(jsonl, source="a", target="b"))
+    with pytest.raises(HanlinError, match="no column"):
+        list(read_pairs(write(tmp_path / "b.csv", "en,zh\na,b\n"), source="en", target="de"))
+    with pytest.raises(FormatError, match="no columns"):
+        list(read_pairs(write(tmp_path / "c.txt", "a\n"), source="1", target="2"))
+    with pytest.raises(InputError, match="belong together"):
+        list(read_pairs(write(tmp_path / "d.tsv", "a\tb\n")))
+    with pytest.raises(InputError, match="no pairs"):
+        Pairs.encode([("", "x"), ("x", " ")], tokenizer_of("bpe"))
+
+
+def test_a_real_set_of_translations_is_read(shared_data: Path) -> None:
+    folder = shared_data / "multi30k"
+    files = sorted(folder.rglob("val.en.gz")) + sorted(folder.rglob("val.de.gz"))
+    pairs = list(read_pairs(files))
+    assert len(pairs) == 1014
+    tokenizer = train(
+        (text for pair in pairs for text in pair),
+        kind="bpe",
+        vocab_size=2000,
+        special_tokens=["<pad>", "</s>"],
+    )
+    encoded = Pairs.encode(pairs, tokenizer)
+    examples = Seq2Seq().examples(encoded, tokenizer=tokenizer, length=64, seed=0)
+    for index in (0, 500, 1013):
+        example = examples.example(index, 0)
+        assert tokenizer.decode(example.ids[:-1].tolist()) == pairs[index][0]
+        assert tokenizer.decode(example.targets[:-1].tolist()) == pairs[index][1]
+
+
+def test_frames() -> None:
+    assert Frame.of(tokenizer_of("bpe")) == Frame((), (tokenizer_of("bpe").eos_id,))
+    wordpiece = tokenizer_of("wordpiece")
+    assert Frame.of(wordpiece) == Frame((wordpiece.cls_id,), (wordpiece.sep_id,))
