@@ -39,6 +39,8 @@ class Screen:
             elif command == "J":
                 del self.lines[self.at + 1 :]
                 self.lines[self.at] = ""
+            elif command == "K":
+                self.lines[self.at] = ""
             elif command == "m" or found[3] is not None:
                 continue
             elif command is not None:

@@ -4,7 +4,6 @@ Fed with the records of ``metrics.jsonl``, from the file or as they come; the sa
 same history, so the page of a resumed run is that of one that was never stopped.
 """
 
-import math
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -34,7 +33,7 @@ class History:
         self.samples: list[tuple[Mapping[str, Any], list[Mapping[str, str]]]] = []
         """Evaluations with the samples taken then."""
         self.best: Mapping[str, Any] | None = None
-        """The evaluation of the lowest loss."""
+        """The lowest loss of those over as much text as the last: others are no comparison."""
         self.events: deque[tuple[int, str, str, str]] = deque(maxlen=_EVENTS)
         """Step, time, kind (start, skip, saved, message, end) and text of what happened."""
         self.skipped = 0
@@ -81,8 +80,9 @@ class History:
             name: number_from_json(value) for name, value in record.items() if name != "samples"
         }
         self.evaluations.append(told)
-        best = math.inf if self.best is None else self.best["loss"]
-        if told["loss"] < best:
+        best = self.best
+        alike = best is not None and best.get("targets") == told.get("targets")
+        if best is None or not alike or told["loss"] < best["loss"]:
             self.best = told
         if not record["samples"]:
             return

@@ -91,9 +91,6 @@ class Seen:
         ]  # fmt: skip
         if plan.world > 1:
             parts.append(say((f"{plan.world} processes", f"{plan.world} 个进程"), language))
-        if plan.start_step:
-            step = f"{plan.start_step:,}"
-            parts.append(say((f"goes on after step {step}", f"自第 {step} 步继续"), language))
         return " · ".join(parts)
 
 
@@ -139,7 +136,7 @@ def evaluation_line(record: EvaluationRecord, language: Language, paint: Paint) 
 
 
 def ended_line(result: TrainResult, language: Language, paint: Paint) -> str:
-    """Return how the run ended, and what to do if it is not finished."""
+    """Return how the run ended."""
     took, steps, tokens = clock(result.seconds), f"{result.steps:,}", compact(result.tokens)
     fields = [
         say((f"{steps} steps", f"{steps} 步"), language),
@@ -157,8 +154,7 @@ def ended_line(result: TrainResult, language: Language, paint: Paint) -> str:
         return f"{paint.green(say(('done', '完成'), language))} {told}"
     by = signal.Signals(result.signal).name if result.signal is not None else ""
     stopped = say((f"stopped {by}".strip(), f"中断 {by}".strip()), language)
-    again = say(("saved; go on with --resume", "已保存；以 --resume 继续"), language)
-    return f"{paint.yellow(stopped)} {told}\n{again}"
+    return f"{paint.yellow(stopped)} {told}"
 
 
 def _bar(seen: Seen, step: StepRecord, columns: int, language: Language, paint: Paint) -> str:
