@@ -10,8 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hanlin import errors, generation, models, tokenizers
+    from hanlin import errors, generation, metrics, models, tokenizers
     from hanlin.data.prepare import prepare
+    from hanlin.evaluation import evaluate
     from hanlin.tasks import load
     from hanlin.training import train
 
@@ -20,8 +21,10 @@ __version__ = "0.1.0"
 __all__ = [
     "__version__",
     "errors",
+    "evaluate",
     "generation",
     "load",
+    "metrics",
     "models",
     "prepare",
     "tokenizers",
@@ -29,12 +32,13 @@ __all__ = [
 ]
 
 _FUNCTIONS = {
+    "evaluate": "hanlin.evaluation",
     "load": "hanlin.tasks",
     "prepare": "hanlin.data.prepare",
     "train": "hanlin.training",
 }
 """Public function -> the room it lives in."""
-_ROOMS = ("errors", "generation", "models", "tokenizers")
+_ROOMS = ("errors", "generation", "metrics", "models", "tokenizers")
 
 
 def __getattr__(name: str) -> Any:

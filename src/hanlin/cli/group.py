@@ -29,6 +29,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "Run a model's own task over a file, line by line.",
         "逐行对文件执行模型自身的任务。",
     ),
+    "evaluate": (
+        "Measure a model on a text, beside baselines.",
+        "在文本上评测模型，并与基线比较。",
+    ),
     "bench": (
         "Measure speed beside the machine's own limit.",
         "测量速度，并与本机的极限相比。",

@@ -56,7 +56,8 @@ def interval_of_ratio(
     rng = np.random.default_rng(seed)
     if len(top) > _MOST:
         group = rng.permutation(len(top)) % _MOST
-        top, bottom = np.bincount(group, top), np.bincount(group, bottom)
+        top = np.bincount(group, top).astype(np.float64)
+        bottom = np.bincount(group, bottom).astype(np.float64)
     estimate = float(top.sum() / bottom.sum())
     drawn = _resampled(top, bottom, resamples, rng)
     levels = _levels(estimate, drawn, top, bottom, confidence)

@@ -44,6 +44,15 @@ class LanguageModel(Model):
         config = self.network.config
         return None if config.position in ("relative", "none") else config.max_context
 
+    @property
+    def start_id(self) -> int | None:
+        """The token a text is taken to follow: the begin token, else an end token, else None."""
+        config = self.network.config
+        for token in (config.bos_id, self.tokenizer.bos_id, *config.eos_ids[:1]):
+            if token is not None:
+                return token
+        return self.tokenizer.eos_id
+
     def settings(self, **sampling: Any) -> Sampling:
         """The settings that `generate` would use. Raises `ConfigError` naming what is wrong."""
         return sampling_of(self.defaults, sampling)
@@ -118,7 +127,7 @@ class LanguageModel(Model):
         first = next((i for i, (_, end) in enumerate(offsets) if end > border), len(ids))
         scored = text if continuation is None else continuation
         size = len(scored.encode())
-        if first == 0 and (start := self._start()) is not None:
+        if first == 0 and (start := self.start_id) is not None:
             ids, first = [start, *ids], 1
         elif first == 0 and ids:
             size -= len(self.tokenizer.token_bytes(ids[0]))
@@ -151,14 +160,6 @@ class LanguageModel(Model):
         logprobs = tuple(scored.logprobs.tolist())
         tokens = tuple(asked.ids[asked.first :])
         return Likelihood(sum(logprobs), tokens, logprobs, bool(scored.greedy.all()), size)
-
-    def _start(self) -> int | None:
-        """The token a text is taken to follow."""
-        config = self.network.config
-        for token in (config.bos_id, self.tokenizer.bos_id, *config.eos_ids[:1]):
-            if token is not None:
-                return token
-        return self.tokenizer.eos_id
 
     def _prompt(self, text: str) -> list[int]:
         ids = self.tokenizer.encode(text)

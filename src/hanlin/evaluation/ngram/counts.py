@@ -7,11 +7,12 @@ them, and so the id of the n-gram that ends at each place of a text follows from
 
     id[n][i] = find(keys[n], id[n-1][i-1] * V + symbol[i])
 
-``V`` symbols, 0 to V-1; V itself stands before each document: n-grams may begin with it, it is never
-predicted, and nothing reaches across it.
+``V`` symbols, 0 to V-1; V itself stands before each document: n-grams may begin with it, it is
+never predicted, and nothing reaches across it.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +94,7 @@ def _extended(
         counts.append(np.diff(starts, append=len(key)).astype(np.int32))
         known += len(starts)
         # Each n-gram of the longer order is one symbol before the shorter that ends there.
-        np.add.at(before, ids[places[starts]], 1)
+        before += np.bincount(ids[places[starts]], minlength=len(before)).astype(np.int32)
     alone = before == 0  # nothing stands before it: a document begins with it
     before[alone] = level.counts[alone]
     return Level(np.concatenate(keys), np.concatenate(counts), _EMPTY), longer, before
@@ -104,4 +105,4 @@ def _pieces(counts: NDArray[np.int32]) -> list[tuple[int, int]]:
     total = np.cumsum(counts, dtype=np.int64)
     goals = np.arange(_PIECE, int(total[-1]) + _PIECE, _PIECE)
     borders = [0, *(int(b) + 1 for b in np.searchsorted(total, goals[:-1])), len(counts)]
-    return [(a, b) for a, b in zip(borders, borders[1:], strict=False) if b > a]
+    return [(a, b) for a, b in pairwise(borders) if b > a]

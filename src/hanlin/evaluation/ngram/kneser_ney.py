@@ -6,8 +6,8 @@ depends on c (1, 2, 3 or more):
     p(w | context) = (c - D(c)) / t + share(context) * p(w | context without its first symbol)
 
 where share is what the discounts took. At the highest order c is how often the n-gram occurs, below
-it in how many different contexts. The recursion ends at the uniform distribution over the V symbols,
-so that every symbol has a probability and they sum to one.
+it in how many different contexts. The recursion ends at the uniform distribution over the V
+symbols, so that every symbol has a probability and they sum to one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -44,101 +44,152 @@ def discounts(counts: NDArray[np.int32]) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class _Smoothed:
+class Smoothed:
     """One level ready for lookup."""
 
-    level: Level
+    keys: NDArray[np.int64]
     counts: NDArray[np.int32]
     """Of each n-gram: occurrences at the highest order, contexts below."""
+    discounts: NDArray[np.float64]
+    """What is taken off counts of 0, 1, 2, and 3 or more [4]."""
+    context: NDArray[np.int64]
+    """Of each n-gram."""
     totals: NDArray[np.float64]
     """Sum of the counts that continue each context."""
     shares: NDArray[np.float64]
     """What each context leaves to the shorter one; 1 where nothing continues it."""
-    discounts: NDArray[np.float64]
 
     @classmethod
     def of(
-        cls, level: Level, counts: NDArray[np.int32], *, contexts: int, size: int
-    ) -> "_Smoothed":
-        taken = discounts(counts)
-        context = level.keys // size if contexts > 1 else np.zeros(len(counts), dtype=np.int64)
-        totals = np.bincount(context, counts, minlength=contexts)
+        cls,
+        level: Level,
+        counts: NDArray[np.int32],
+        *,
+        size: int,
+        contexts: int | None,
+        taken: NDArray[np.float64] | None,
+    ) -> "Smoothed":
+        """contexts: how many there are; None for the one of order 1. taken: discounts, if known."""
+        if contexts is None:
+            contexts, context = 1, np.zeros(len(counts), dtype=np.int64)
+            counts = counts.copy()
+            counts[size] = 0  # a document's beginning is not predicted
+        else:
+            context = level.keys // size
+        taken = discounts(counts) if taken is None else taken
+        totals = np.bincount(context, counts.astype(np.float64), minlength=contexts)
         lost = np.bincount(context, taken[np.minimum(counts, 3)], minlength=contexts)
         shares = np.divide(lost, totals, out=np.ones(contexts), where=totals > 0)
-        return cls(level, counts, totals, shares, taken)
+        return cls(level.keys, counts, taken, context, totals, shares)
 
     def kept(self, ids: NDArray[np.integer]) -> NDArray[np.float64]:
         """The discounted count of each n-gram; 0 where it is unknown (-1)."""
         counts = np.where(ids >= 0, self.counts[ids], 0)
-        return counts - self.discounts[np.minimum(counts, 3)]  # type: ignore[no-any-return]
+        return counts - self.discounts[np.minimum(counts, 3)]
+
+    def kinds(self) -> NDArray[np.float64]:
+        """How many n-grams of count 1, of 2, and of 3 or more continue each context [3, C]."""
+        return np.stack(
+            [
+                np.bincount(self.context, chosen, minlength=len(self.totals))
+                for chosen in (self.counts == 1, self.counts == 2, self.counts >= 3)
+            ]
+        )
 
 
 class KneserNey:
     """A model of order n over V symbols; V itself stands before a document (see `counts`)."""
 
-    def __init__(self, levels: Sequence[Level], *, size: int) -> None:
+    def __init__(
+        self,
+        levels: Sequence[Level],
+        *,
+        size: int,
+        discounts: Sequence[NDArray[np.float64]] | None = None,
+    ) -> None:
+        """discounts: of each order [4]; None: as `discounts` estimates them."""
         self.size = size
         self.levels = list(levels)
-        self._below = [
-            self._smoothed(n, level.continuations) for n, level in enumerate(self.levels[:-1])
+        below = [level.continuations for level in self.levels[:-1]]
+        self.smoothed = [
+            self._smooth(n, counts, None if discounts is None else discounts[n])
+            for n, counts in enumerate([*below, self.levels[-1].counts])
         ]
-        self._top = self._smoothed(self.order - 1, self.levels[-1].counts)
 
     @classmethod
-    def train(cls, symbols: NDArray[np.integer], *, size: int, order: int) -> "KneserNey":
+    def train(
+        cls,
+        symbols: NDArray[np.integer],
+        *,
+        size: int,
+        order: int,
+        discounts: Sequence[NDArray[np.float64]] | None = None,
+    ) -> "KneserNey":
         """Count and smooth symbols [N]."""
-        return cls(count(symbols, size=size, order=order), size=size)
+        return cls(count(symbols, size=size, order=order), size=size, discounts=discounts)
+
+    def lowered(self, order: int) -> "KneserNey":
+        """The model of a lower order, of the same text."""
+        return self if order == self.order else KneserNey(self.levels[:order], size=self.size)
 
     @property
     def order(self) -> int:
         """Symbols an n-gram has at most."""
         return len(self.levels)
 
+    @property
+    def discounts(self) -> list[NDArray[np.float64]]:
+        """Of each order [4]."""
+        return [smoothed.discounts for smoothed in self.smoothed]
+
     def log_probabilities(self, symbols: NDArray[np.integer]) -> NDArray[np.float64]:
         """Natural logarithm of each symbol's probability given those before it, float64 [N].
 
         0 at the marks that begin documents, which are not predicted.
         """
-        for p in self._by_order(symbols, self._top):
-            probability = p
-        return np.log(probability)
+        p = np.full(len(symbols), 1 / self.size)
+        for smoothed, (ids, contexts) in zip(self.smoothed, self.walk(symbols), strict=True):
+            p = self._mixed(smoothed, ids, contexts, p, symbols)
+        logs: NDArray[np.float64] = np.log(p)
+        return logs
 
     def each_order(self, symbols: NDArray[np.integer]) -> list[NDArray[np.float64]]:
         """What the models of orders 1 to n, trained on the same text, give: as
         `log_probabilities`."""
         found = []
-        below: NDArray[np.float64] = np.ones(0)
-        for n, (ids, contexts) in enumerate(self._walk(symbols)):
-            lower = np.full(len(symbols), 1 / self.size) if n == 0 else below
-            top = self._top if n == self.order - 1 else self._smoothed(n, self.levels[n].counts)
-            found.append(np.log(self._mixed(top, ids, contexts, lower, symbols)))
-            if n < self.order - 1:
-                below = self._mixed(self._below[n], ids, contexts, lower, symbols)
+        p = np.full(len(symbols), 1 / self.size)
+        for n, (ids, contexts) in enumerate(self.walk(symbols)):
+            top = self._smooth(n, self.levels[n].counts, None)
+            found.append(np.log(self._mixed(top, ids, contexts, p, symbols)))
+            p = self._mixed(self.smoothed[n], ids, contexts, p, symbols)
         return found
 
     def distribution(self, context: Sequence[int]) -> NDArray[np.float64]:
         """The probability of every symbol after `context`, float64 [V]."""
         p = np.full(self.size, 1 / self.size)
-        for n in range(self.order):
-            if n > len(context):
-                break
+        for n, smoothed in enumerate(self.smoothed[: len(context) + 1]):
             found = self._context(context[len(context) - n :])
             if found is None:
-                break
-            smoothed = self._top if n == self.order - 1 else self._below[n]
-            keys = smoothed.level.keys
-            if n == 0:
-                first, last = 0, self.size
-            else:
-                first, last = np.searchsorted(keys, [found * self.size, (found + 1) * self.size])
-            if smoothed.totals[found] == 0:
-                continue
-            p *= smoothed.shares[found]
-            ids = np.arange(first, last)
-            p[keys[first:last] % self.size if n else ids] += (
-                smoothed.kept(ids) / smoothed.totals[found]
+                break  # nor was a longer one seen
+            first, last = np.searchsorted(
+                smoothed.keys, [found * self.size, (found + 1) * self.size]
             )
+            if smoothed.totals[found] > 0:
+                p *= smoothed.shares[found]
+                symbols = smoothed.keys[first:last] - found * self.size
+                p[symbols] += smoothed.kept(np.arange(first, last)) / smoothed.totals[found]
         return p
+
+    def walk(
+        self, symbols: NDArray[np.integer]
+    ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:
+        """Order by order: the ids of the n-grams that end at each place, and of their contexts."""
+        ids = symbols.astype(np.int32)
+        yield ids, np.zeros(len(ids), dtype=np.int32)
+        for level in self.levels[1:]:
+            contexts = shifted(ids)
+            ids = level.find(contexts, symbols, self.size)
+            yield ids, contexts
 
     def _context(self, symbols: Sequence[int]) -> int | None:
         """The id of the n-gram `symbols`, 0 if there are none; None if it was never seen."""
@@ -151,38 +202,15 @@ class KneserNey:
                 return None
         return int(found)
 
-    def _smoothed(self, n: int, counts: NDArray[np.int32]) -> _Smoothed:
-        if n == 0:
-            counts = counts.copy()
-            counts[self.size] = 0  # a document's beginning is not predicted
-            return _Smoothed.of(self.levels[0], counts, contexts=1, size=self.size)
-        contexts = len(self.levels[n - 1].keys)
-        return _Smoothed.of(self.levels[n], counts, contexts=contexts, size=self.size)
-
-    def _walk(
-        self, symbols: NDArray[np.integer]
-    ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:
-        """Order by order: the ids of the n-grams that end at each place, and of their contexts."""
-        ids = symbols.astype(np.int32)
-        yield ids, np.zeros(len(ids), dtype=np.int32)
-        for level in self.levels[1:]:
-            contexts = shifted(ids)
-            ids = level.find(contexts, symbols, self.size)
-            yield ids, contexts
-
-    def _by_order(
-        self, symbols: NDArray[np.integer], top: _Smoothed
-    ) -> Iterator[NDArray[np.float64]]:
-        p = np.full(len(symbols), 1 / self.size)
-        for smoothed, (ids, contexts) in zip(
-            [*self._below, top], self._walk(symbols), strict=True
-        ):
-            p = self._mixed(smoothed, ids, contexts, p, symbols)
-            yield p
+    def _smooth(
+        self, n: int, counts: NDArray[np.int32], taken: NDArray[np.float64] | None
+    ) -> Smoothed:
+        contexts = len(self.levels[n - 1].keys) if n else None
+        return Smoothed.of(self.levels[n], counts, size=self.size, contexts=contexts, taken=taken)
 
     def _mixed(
         self,
-        smoothed: _Smoothed,
+        smoothed: Smoothed,
         ids: NDArray[np.int32],
         contexts: NDArray[np.int32],
         lower: NDArray[np.float64],
@@ -194,4 +222,4 @@ class KneserNey:
         share = np.where(contexts >= 0, smoothed.shares[contexts], 1.0)
         p = own + share * lower
         p[symbols == self.size] = 1.0
-        return p  # type: ignore[no-any-return]
+        return p

@@ -1,0 +1,92 @@
+"""An evaluation as a report: one table of all models, and what the figures mean."""
+
+from dataclasses import replace
+from pathlib import PurePath
+
+from hanlin.evaluation.result import Evaluation, Measured
+from hanlin.metrics import Score
+from hanlin.reports import Report, Table, Text
+from hanlin.reports.parts import Cell
+from hanlin.reports.words import Words, number
+
+COLUMNS: dict[str, Words] = {
+    "loss": ("loss", "损失"),
+    "perplexity": ("perplexity", "困惑度"),
+    "bits_per_byte": ("bits/byte", "比特/字节"),
+}
+"""Metrics that have a column -> its head; the others are listed below the table."""
+
+
+def report(found: Evaluation) -> Report:
+    """The figures of a model and its baselines, for the terminal and the browser."""
+    rows = [found.model, *found.baselines]
+    parts: list[Table | Text] = [_table(found, rows)]
+    if found.notes:
+        parts.append(Text(("Notes", "说明"), "\n".join(found.notes), exact=True))
+    every = tuple(
+        (row.name, name, score.value, _interval(score), score.signature)
+        for row in rows
+        for name, score in row.metrics.items()
+    )
+    heads: tuple[Words, ...] = (
+        ("model", "模型"),
+        ("metric", "指标"),
+        ("value", "数值"),
+        _INTERVAL,
+        ("how it was computed", "计算方法"),
+    )
+    parts.append(Table(("Every figure", "全部数值"), heads, every, folded=True))
+    size = f"{found.bytes:,}"
+    return Report(
+        (f"Evaluation of {found.model.name}", f"{found.model.name} 的评测"),
+        tuple(parts),
+        subtitle=(
+            f"{found.documents} documents, {size} bytes",
+            f"{found.documents} 篇文档，{size} 字节",
+        ),
+    )
+
+
+def summary(found: Evaluation) -> Report:
+    """As `report`, without how each figure was computed: for the terminal."""
+    whole = report(found)
+    return replace(whole, parts=whole.parts[:-1])
+
+
+_INTERVAL: Words = ("95 % interval", "95% 区间")
+
+
+def _table(found: Evaluation, rows: list[Measured]) -> Table:
+    names = [name for name in COLUMNS if any(name in row.metrics for row in rows)]
+    compared = any(row.saved for row in rows)
+    columns: list[Words] = [("model", "模型")]
+    for name in names:
+        columns.append(COLUMNS[name])
+        if name == "bits_per_byte":
+            columns.append(_INTERVAL)
+    if compared:
+        columns.append(("model saves", "模型节省"))
+    columns.append(("kB/s", "千字节/秒"))
+    body: list[tuple[Cell, ...]] = []
+    for row in rows:
+        cells: list[Cell] = [PurePath(row.name).name]
+        for name in names:
+            score = row.metrics.get(name)
+            cells.append(None if score is None else score.value)
+            if name == "bits_per_byte":
+                cells.append(_interval(score))
+        if compared:
+            cells.append(None if row.saved is None else row.saved.value)
+        cells.append(found.bytes / 1000 / max(row.seconds, 1e-9))
+        body.append(tuple(cells))
+    note: Words = (
+        "Loss and perplexity are per token of each model's own; bits per byte compare them.",
+        "损失与困惑度按各模型自己的词元计；每字节比特数可互相比较。",
+    )
+    return Table("", tuple(columns), tuple(body), note=note)
+
+
+def _interval(score: Score | None) -> str:
+    if score is None or score.low is None or score.high is None:
+        return "–"
+    return f"{number(score.low)} … {number(score.high)}"
