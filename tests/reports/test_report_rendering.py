@@ -74,7 +74,7 @@ def test_no_control_character_reaches_the_terminal(text: str, language: str) -> 
 
 
 @given(st.text(max_size=30))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_text_gives_a_balanced_page_strict_json_and_lines_that_fit(text: str) -> None:
     report = whole(text)
     assert_loads_nothing(report.html())

@@ -13,7 +13,7 @@ from typing import Any
 from hanlin.reports import braille, plot
 from hanlin.reports.cells import cut, pad, spark
 from hanlin.reports.cells import width as cells
-from hanlin.reports.part import jsonable, section, shown, words_data
+from hanlin.reports.part import heading, jsonable, section, shown, words_data
 from hanlin.reports.plot import HEIGHT, TONES, Axis, Scale
 from hanlin.reports.words import Language, Words, compact, markup, number, percent, say
 
@@ -66,7 +66,7 @@ class Figure:
 
     def terminal(self, *, width: int, language: Language) -> str:
         """Return a picture of dots, and for each line its first, last, lowest and highest value."""
-        lines = [shown(self.title, language)] if self.title else []
+        lines = heading(self.title, language, width)
         x, y = self._scales()
         drawn = [
             [(x.share(a), y.share(b)) for a, b in zip(one.x, one.y, strict=True)]
@@ -193,7 +193,8 @@ class Figure:
     def _value(self, value: float) -> str:
         if self.y.style == "percent":
             return percent(value)
-        return compact(value) if abs(value) >= 10_000 else number(value)
+        text = compact(value) if abs(value) >= 10_000 else number(value)
+        return text.replace("-", "−")
 
     def _points(self, x: Scale) -> str:
         """Return what hovering shows, as JSON that is safe inside a script element."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Protocol
 
-from hanlin.reports.cells import plain
+from hanlin.reports.cells import plain, wrap
 from hanlin.reports.words import Language, Words, markup, say
 
 
@@ -52,6 +52,11 @@ def number_from_json(value: Any) -> Any:
 def shown(words: Words, language: Language) -> str:
     """Return words for a line on a terminal: no control character in them is obeyed."""
     return plain(say(words, language))
+
+
+def heading(words: Words, language: Language, width: int) -> list[str]:
+    """Return a title as lines on a terminal, none where there is none."""
+    return wrap(say(words, language), width) if words else []
 
 
 def words_data(words: Words) -> Any:

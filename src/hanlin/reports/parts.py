@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from hanlin.reports.cells import cut, pad, plain, plain_lines, width, wrap
-from hanlin.reports.part import jsonable, section, shown, words_data
+from hanlin.reports.part import heading, jsonable, section, shown, words_data
 from hanlin.reports.words import Language, Words, markup, number, say
 
 Cell = Words | int | float | None
@@ -48,7 +48,7 @@ class Table:
             )
             return "  ".join(fitted).rstrip()
 
-        lines = [shown(self.title, language)] if self.title else []
+        lines = heading(self.title, language, width)
         if any(head):
             lines += [line(head), "  ".join("─" * room for room in widths)]
         lines += [line(row) for row in body]
@@ -154,7 +154,7 @@ class Text:
         lines = (
             [cut(line, width) for line in plain_lines(body)] if self.exact else wrap(body, width)
         )
-        return "\n".join([shown(self.title, language), *lines] if self.title else lines)
+        return "\n".join([*heading(self.title, language, width), *lines])
 
     def data(self) -> dict[str, Any]:
         """Return the words."""
@@ -186,10 +186,10 @@ class Samples:
 
     def terminal(self, *, width: int, language: Language) -> str:
         """Return each as a wrapped text with a bar beside it."""
-        lines = [shown(self.title, language)] if self.title else []
+        lines = heading(self.title, language, width)
         for sample in self.samples:
             if sample.note:
-                lines.append(f"  {shown(sample.note, language)}")
+                lines.append(cut(f"  {shown(sample.note, language)}", width))
             lines += [f"  │ {line}" for line in wrap(sample.prompt + sample.text, width - 4)]
         return "\n".join(lines)
 

@@ -17,7 +17,7 @@ HEIGHT = 220
 """Pixels of the drawing area."""
 TONES = 6
 """Colours of the page, named t1 to t6."""
-_LARGEST = 1e290
+_LARGEST = 1e250
 """Beyond this, and on a logarithmic axis below its inverse, a value is drawn at the edge."""
 
 

@@ -85,10 +85,11 @@ class Curve:
         """Return the middle of every stretch: mean x, mean y."""
         return [(s.x / s.count, s.total / s.count) for s in self._stretches]
 
-    def smooth(self, share: float = 0.02) -> list[tuple[float, float]]:
-        """Return a centred moving mean over about `share` of the curve on either side.
+    def smooth(self, share: float = 0.03) -> list[tuple[float, float]]:
+        """Return a moving mean over about `share` of the curve on either side.
 
-        It narrows towards both ends, so the curve neither lags nor is pulled at its ends.
+        At the beginning, where a loss falls fast, it narrows so as not to be pulled; at the end it
+        is the mean of what came last, not the noise of one step.
         """
         stretches = self._stretches
         reach = max(round(len(stretches) * share), 1)
@@ -98,8 +99,8 @@ class Curve:
             counts.append(counts[-1] + s.count)
         points = []
         for i, s in enumerate(stretches):
-            half = min(reach, i, len(stretches) - 1 - i)
-            first, last = i - half, i + half + 1
+            half = min(reach, i)
+            first, last = i - half, min(i + half + 1, len(stretches))
             mean = (totals[last] - totals[first]) / (counts[last] - counts[first])
             points.append((s.x / s.count, mean))
         return points

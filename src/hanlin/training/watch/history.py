@@ -4,6 +4,7 @@ Fed with the records of ``metrics.jsonl``, from the file or as they come; the sa
 same history, so the page of a resumed run is that of one that was never stopped.
 """
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -82,7 +83,7 @@ class History:
         self.evaluations.append(told)
         best = self.best
         alike = best is not None and best.get("targets") == told.get("targets")
-        if best is None or not alike or told["loss"] < best["loss"]:
+        if best is None or not alike or told["loss"] < best["loss"] or math.isnan(best["loss"]):
             self.best = told
         if not record["samples"]:
             return

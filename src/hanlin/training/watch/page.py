@@ -124,7 +124,8 @@ def _facts(history: History) -> Facts:
     if best is not None:
         last = history.evaluations[-1]
         at = f"{best['step']:,}"
-        note: Words = ("the best so far", "迄今最佳")
+        targets = compact(last.get("targets", 0))
+        note: Words = (f"the best, over {targets} targets", f"最佳，{targets} 个目标")
         if best is not last:
             note = (f"best {number(best['loss'])} at step {at}",
                     f"最佳 {number(best['loss'])}（第 {at} 步）")  # fmt: skip

@@ -15,6 +15,7 @@ def evaluations(history: History) -> Table:
             one["step"],
             compact(one["tokens"]),
             clock(one["seconds"]),
+            compact(one.get("targets", 0)),
             one["loss"],
             one["perplexity"],
             one.get("bits_per_byte"),
@@ -26,6 +27,7 @@ def evaluations(history: History) -> Table:
         STEP,
         ("tokens", "词元"),
         ("time", "用时"),
+        ("looked at", "评估目标"),
         ("loss", "损失"),
         ("perplexity", "困惑度"),
         ("bits per byte", "每字节比特"),
@@ -62,7 +64,7 @@ def _amount(plan: Mapping[str, Any], part: str) -> Words:
     if not tokens:
         return ("none", "无")
     return (
-        f"{compact(tokens, 4)} tokens in {documents:,} documents",
+        f"{compact(tokens, 4)} tokens in {documents:,} document{'s' if documents != 1 else ''}",
         f"{compact(tokens, 4)} 词元，{documents:,} 篇文档",
     )
 
