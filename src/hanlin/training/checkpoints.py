@@ -10,6 +10,7 @@ distributed checkpoint (as safetensors, in ``sharded/``); either kind is read at
 import json
 import re
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -224,11 +225,13 @@ def _read_sharded(directory: Path, parameters: Mapping[str, Tensor]) -> dict[str
             else torch.empty(about.size, dtype=dtype)
         )
     weights = {f"{_WEIGHTS}{name}": p.detach() for name, p in parameters.items()}
-    load(
-        state | weights,
-        storage_reader=HuggingFaceStorageReader(str(directory)),
-        no_dist=not torch.distributed.is_initialized(),
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # as is meant
+        load(
+            state | weights,
+            storage_reader=HuggingFaceStorageReader(str(directory)),
+            no_dist=not torch.distributed.is_initialized(),
+        )
     return state
 
 
