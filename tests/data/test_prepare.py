@@ -120,6 +120,10 @@ def test_a_change_makes_again_what_depends_on_it_and_nothing_else(folder, tok, t
     assert 1 < again < everything / 2
     assert digest(out) == fresh(folder, tmp_path, **settings)
 
+    # What is only stated changes the manifest.
+    assert prepare(folder, out, licence="CC0-1.0", **settings).made == 0
+    assert TokenShards.open(out).manifest["sources"][0]["licence"] == "CC0-1.0"
+
     # Another layout of the same tokens is copied; another tokenizer or stage makes all of it again.
     settings["shard_size"] = 5000
     assert prepare(folder, out, **settings).made == 0
@@ -312,7 +316,7 @@ def test_what_cannot_be_prepared(tmp_path, content, settings, error, word, worke
         (folder / name).write_bytes(data)
     with pytest.raises(error, match=word):
         prepare(folder, tmp_path / "out", **{"workers": workers, **settings})
-    assert not (tmp_path / "out").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
 
 
 def test_an_output_that_is_something_else_is_left_alone(tmp_path, tok):
@@ -361,7 +365,7 @@ def test_two_at_once_do_not_mix(tmp_path, tok):
     partial = tmp_path / ".out.partial"
     partial.mkdir()
     with (
-        module._locked(partial),
+        module._place(partial),
         pytest.raises(ConfigError, match="Another process"),
     ):
         prepare(tmp_path / "a.txt", tmp_path / "out", tokenizer=tok)

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import lzma
+import os
 import sys
 import zipfile
 
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hanlin.errors import ConfigError, NotFoundError
+from hanlin.errors import ConfigError, FormatError, NotFoundError
 from hanlin.text import plain
 from hanlin.text.documents import PART, Document, chosen, cut, document_hash, parts
 from hanlin.text.read import read_documents
@@ -217,6 +218,38 @@ def test_parquet(tmp_path):
     assert "the columns are: n, text" in read(path, field="nothing")[1].problems[0]
     path.write_bytes(path.read_bytes()[:-20])
     assert read(path)[1].dropped == {"unreadable": 1}
+
+
+def test_records_of_any_length_need_bounded_memory(monkeypatch):
+    from hanlin.text import records
+
+    monkeypatch.setattr(records, "RECORD", 1000)
+    good, long = json.dumps({"text": "good"}), json.dumps({"text": "x" * 5000})
+
+    def chunks(text: str) -> list[str]:
+        return [text[at : at + 300] for at in range(0, len(text), 300)]
+
+    reading = Reading("x")
+    lines = records.json_lines(chunks(f"{good}\n{long}\n{good}\n{long}"), ReadSettings(), reading)
+    assert [d.text for d in lines] == ["good", "good"]
+    assert reading.dropped == {"too long": 2}
+    with pytest.raises(FormatError, match="value 1 is not JSON"):
+        list(records.json_values(chunks(f"[{good}, {long}]"), ReadSettings(), Reading("x")))
+    rows = records.separated(
+        chunks('text\ngood\n"' + "never closed\n" * 500),
+        ReadSettings(),
+        Reading("x"),
+        delimiter=",",
+    )
+    with pytest.raises(FormatError, match="is not CSV"):
+        list(rows)
+
+
+def test_what_can_be_read_only_once_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="name the source -"):
+        list(read_documents(tmp_path / "pipe"))
+    assert list(read_documents(tmp_path)) == []
 
 
 # Pages

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hanlin.tokenizers import Tokenizer
 
 SIDES = ("train", "validation")
+_LOCK = "lock"
 SHARD_TOKENS = 1 << 26
 SHARD_BYTES = 1 << 28
 _FEW = 1 << 22
@@ -103,15 +104,14 @@ def prepare(
     if "-" not in map(str, listed):
         find(listed, format=format)  # what does not exist is said before anything is made
     partial = target.parent / f".{target.name}.partial"
-    with writing(partial):
-        partial.mkdir(parents=True, exist_ok=True)
-    with _locked(partial):
+    with _place(partial):
         stdin = _standard_input(listed, partial)
         found = find(listed, format=format, stdin=stdin)
         planned = _hashed(found, settings_hash(read, settings), progress)
         stores = _stores(target, partial, layout, planned)
         old = stores[0] if stores and stores[0].directory == target else None
-        if old and old.layout == layout and _same(old, planned):
+        stated = {**vars(read), **settings, "licence": licence}
+        if old and old.layout == layout and _same(old, planned, stated):
             shutil.rmtree(partial)
             return result(target, layout, old.records, hidden=found.hidden, made=0, started=started)
         job = Job(
@@ -127,13 +127,13 @@ def prepare(
             draft.sync()
             facts = {
                 "hanlin": version,
-                "settings": {**vars(read), **settings, "licence": licence},
+                "settings": stated,
                 "sources": source_list(planned, draft.units, licence),
                 "provenance": record(config={"sources": list(found.named), **vars(read)}),
             }
             for number in range(len(layout.sides)):
                 write_manifest(draft, number, loaded, facts)
-        _publish(partial, target, keep_out=[stdin, partial / "lock"])
+        _publish(partial, target, keep_out=stdin)
         return result(target, layout, draft.units, hidden=found.hidden, made=made, started=started)
 
 
@@ -201,7 +201,7 @@ def _stores(target: Path, partial: Path, layout: Layout, planned: Sequence[Plann
         with writing(aside):
             aside.mkdir()
             for path in list(partial.iterdir()):
-                if not path.name.startswith("old-") and path.name not in ("lock", "stdin"):
+                if not path.name.startswith("old-") and path.name not in (_LOCK, "stdin"):
                     path.rename(aside / path.name)
     places = [target, *sorted(partial.glob("old-*"))]
     stores = [Store(place) for place in places if (place / UNITS).is_file()]
@@ -213,17 +213,17 @@ def _stores(target: Path, partial: Path, layout: Layout, planned: Sequence[Plann
     ]
 
 
-def _same(old: Store, planned: Sequence[Planned]) -> bool:
+def _same(old: Store, planned: Sequence[Planned], settings: dict[str, Any]) -> bool:
     """Whether an earlier result is just what is planned, and whole."""
     finished = sum(record["last"] for record in old.records)
-    return finished == len(planned) and continues(old.records, planned) and _whole(old)
+    return finished == len(planned) and continues(old.records, planned) and _whole(old, settings)
 
 
-def _whole(store: Store) -> bool:
+def _whole(store: Store, settings: dict[str, Any]) -> bool:
     assert store.layout is not None
     for side in store.layout.sides:
         manifest = read_manifest(store.directory / side)
-        if manifest is None:
+        if manifest is None or manifest["settings"] != settings:
             return False
         for shard in manifest["shards"]:
             for name, facts in shard["files"].items():
@@ -292,36 +292,45 @@ def _nothing_left(units: Sequence[dict[str, Any]], found: Sources) -> None:
     raise InputError(f"There is no text in {where}: every file is empty. Name others.")
 
 
-def _publish(partial: Path, target: Path, *, keep_out: Sequence[Path | None]) -> None:
+def _publish(partial: Path, target: Path, *, keep_out: Path | None) -> None:
     """Put the whole draft in the place of the output."""
     with writing(target):
-        for path in [*keep_out, *partial.glob("old-*")]:
-            if path is not None and path.is_dir():
-                shutil.rmtree(path)
-            elif path is not None:
-                path.unlink(missing_ok=True)
+        for path in partial.glob("old-*"):
+            shutil.rmtree(path)
+        if keep_out is not None:
+            keep_out.unlink()
         old = target.parent / f".{target.name}.old"
         if target.exists():
             shutil.rmtree(old, ignore_errors=True)
             target.rename(old)
         partial.rename(target)
+        (target / _LOCK).unlink()
         shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager
-def _locked(partial: Path) -> Iterator[None]:
-    """Hold the draft alone; raises `ConfigError` where another process does."""
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
+def _place(partial: Path) -> Iterator[None]:
+    """Make the draft's directory and hold it alone; one without anything of use goes again.
 
-    with (partial / "lock").open("wb") as file:
+    Raises `ConfigError` where another process holds it.
+    """
+    with writing(partial):
+        partial.mkdir(parents=True, exist_ok=True)
+    with (partial / _LOCK).open("wb") as file:
+        if sys.platform != "win32":
+            import fcntl
+
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise ConfigError(
+                    f"Another process is preparing {partial.name[1:].removesuffix('.partial')} "
+                    "right now. Wait for it, or name another directory."
+                ) from error
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(
-                f"Another process is preparing {partial.name.removeprefix('.')[:-8]} right now. "
-                "Wait for it, or name another directory."
-            ) from error
-        yield
+            yield
+        except BaseException as error:
+            started = read_units(partial / UNITS)[1] or any(partial.glob("old-*"))
+            if isinstance(error, InputError) or not started:
+                shutil.rmtree(partial, ignore_errors=True)
+            raise

@@ -50,6 +50,12 @@ class Job:
 
         return Tokenizer.load(self.tokenizer_directory)
 
+    @cached_property
+    def end(self) -> npt.NDArray[Any]:
+        """The end token, as an array of one in the type of the tokens."""
+        assert self.tokenizer is not None
+        return np.array([end_token(self.tokenizer)], dtype=token_dtype(self.tokenizer))
+
     @property
     def sides(self) -> int:
         """How many parts the documents are split into."""
@@ -135,7 +141,7 @@ def _unit(job: Job, documents: Iterable[Document], taken: Any) -> Made:
     account = Account()
     tokenizer = job.tokenizer
     sides: list[_Tokens | _Lines] = [
-        _Lines() if tokenizer is None else _Tokens(tokenizer) for _ in range(job.sides)
+        _Lines() if tokenizer is None else _Tokens(tokenizer, job.end) for _ in range(job.sides)
     ]
     for document in documents:
         side = sides[0]
@@ -169,7 +175,8 @@ class _Lines:
         line: dict[str, Any] = {"text": cleaned.text, "source": cleaned.source}
         metadata = dict(cleaned.metadata)
         if long:
-            line |= {name: document.metadata[name] for name in ("part", "more", "document")}
+            line |= {"part": document.part, "more": document.more}
+            line["document"] = document.metadata.get("document")
         rest = {name: x for name, x in metadata.items() if name not in line}
         if rest:
             line["metadata"] = rest
@@ -187,10 +194,9 @@ class _Lines:
 class _Tokens:
     """Documents as tokens, encoded in batches."""
 
-    def __init__(self, tokenizer: "Tokenizer") -> None:
+    def __init__(self, tokenizer: "Tokenizer", end: npt.NDArray[Any]) -> None:
         self.tokenizer = tokenizer
-        self.end = np.array([end_token(tokenizer)], dtype=token_dtype(tokenizer))
-        self.dtype = token_dtype(tokenizer)
+        self.end = end
         self.waiting: list[tuple[str, bool]] = []
         self.characters = 0
         self.pieces: list[npt.NDArray[Any]] = []
@@ -239,7 +245,7 @@ class _Tokens:
         encoded = iter(self.tokenizer.encode_batch(texts, add_special_tokens=False))
         for text, ends in self.waiting:
             if text:
-                self._put(np.array(next(encoded), dtype=self.dtype))
+                self._put(np.array(next(encoded), dtype=self.end.dtype))
             if ends:
                 self._put(self.end)
                 self.ends.append((self.length, self.sizes[len(self.ends)]))
@@ -251,6 +257,6 @@ class _Tokens:
 
     def finish(self) -> TokenRun:
         self._encode()
-        tokens = np.concatenate([np.empty(0, self.dtype), *self.pieces])
+        tokens = np.concatenate([np.empty(0, self.end.dtype), *self.pieces])
         ends = np.array(self.ends, dtype="<u8").reshape(-1, 2)
         return TokenRun(tokens, ends, self.open, self.bytes, self.continued)

@@ -163,10 +163,12 @@ def _document(
         broken = re.sub("[\ud800-\udfff]", "\ufffd", value)
         reading.replaced += broken.count("\ufffd") - value.count("\ufffd")
         value = broken
-    metadata = {}
-    if isinstance(record, dict) and isinstance(record.get("more"), bool):
+    metadata: dict[str, Any] = {}
+    if isinstance(record, dict) and isinstance(record.get("document"), int):
         # A long document as `hanlin prepare` writes it, in parts.
-        metadata = {key: record[key] for key in ("part", "more", "document") if key in record}
+        part, more = record.get("part"), record.get("more")
+        if isinstance(part, int) and isinstance(more, bool):
+            metadata = {"part": part, "more": more, "document": record["document"]}
     yield Document(value, reading.name, metadata)
 
 

@@ -107,8 +107,13 @@ def find(
             if path.is_dir():
                 paths, left = _walk(path)
                 hidden += left
-            else:
+            elif path.is_file():
                 paths = [path]
+            else:
+                raise ConfigError(
+                    f"{path} is no regular file, so it can be read only once. Pipe it in and name "
+                    "the source -."
+                )
             for each in paths:
                 found.setdefault(each, _file(each, str(each), format))
     return Sources(tuple(found.values()), hidden, tuple(given))
@@ -138,7 +143,7 @@ def _walk(folder: Path) -> tuple[list[Path], int]:
     """The files of a folder, and how many hidden ones were left out."""
     found: list[Path] = []
     hidden = 0
-    for place, folders, files in os.walk(folder):
+    for place, folders, files in os.walk(folder, onerror=_refuse):
         prepared = _prepared(Path(place))
         if prepared is not None:
             found += prepared
@@ -149,6 +154,13 @@ def _walk(folder: Path) -> tuple[list[Path], int]:
         paths = (Path(place, name) for name in sorted(files) if not name.startswith("."))
         found += [path for path in paths if path.is_file()]
     return sorted(found), hidden
+
+
+def _refuse(error: OSError) -> None:
+    raise ConfigError(
+        f"The folder {error.filename} cannot be read ({error.strerror}). Correct its permissions, "
+        "or name the files."
+    ) from error
 
 
 def _prepared(folder: Path) -> list[Path] | None:
