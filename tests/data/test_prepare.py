@@ -244,6 +244,9 @@ def test_validation_is_chosen_by_the_text(folder, tok, tmp_path):
     assert held.tokenizer.hash == tok.hash
     with pytest.raises(NotFoundError, match="train"):
         TokenShards.open(tmp_path / "out")
+    (folder / "one.txt").write_text("one document\n")
+    with pytest.raises(ConfigError, match="No document was chosen for validation"):
+        prepare(folder / "one.txt", tmp_path / "one", tokenizer=tok, validation=1e-9)
 
 
 def test_clean_documents_can_be_prepared_again(folder, tok, tmp_path):

@@ -131,6 +131,7 @@ def prepare(
                 "sources": source_list(planned, draft.units, licence),
                 "provenance": record(config={"sources": list(found.named), **vars(read)}),
             }
+            _both_sides(draft)
             for number in range(len(layout.sides)):
                 write_manifest(draft, number, loaded, facts)
         _publish(partial, target, keep_out=stdin)
@@ -290,6 +291,16 @@ def _nothing_left(units: Sequence[dict[str, Any]], found: Sources) -> None:
     if not found.files:
         raise InputError(f"There are no files in {where}{hidden}. Name others.")
     raise InputError(f"There is no text in {where}: every file is empty. Name others.")
+
+
+def _both_sides(draft: Draft) -> None:
+    """Raise `ConfigError` where nothing was chosen for one side."""
+    for number, side in enumerate(draft.layout.sides):
+        if not draft.text_bytes(number):
+            raise ConfigError(
+                f"No document was chosen for {side}: there are too few. Split the text into more "
+                "(such as --split paragraph), change the share, or leave validation out."
+            )
 
 
 def _publish(partial: Path, target: Path, *, keep_out: Path | None) -> None:

@@ -9,6 +9,7 @@ little endian. Every document ends with the tokenizer's end token; a document ma
 
 import hashlib
 import json
+from bisect import bisect_right
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -135,9 +136,8 @@ class TokenShards:
             raise InputError(f"Token {token} was asked for, of {self.tokens}. Count from 0.")
         number = int(np.searchsorted(self._starts, token, side="right")) - 1
         within = token - int(self._starts[number])
-        ends = self._index(number)[:, 0]
         # What is beyond the last end here belongs to a document that ends in a later shard.
-        return int(self._firsts[number]) + int(np.searchsorted(ends, within, side="right"))
+        return int(self._firsts[number]) + self._ended(number, within)
 
     def bounds_within(self, start: int, stop: int) -> np.ndarray:
         """Return the document ends e with start < e <= stop, ascending, as int64."""
@@ -146,9 +146,8 @@ class TokenShards:
         found = []
         for number in range(max(first, 0), min(last, len(self._starts) - 1)):
             offset = int(self._starts[number])
-            ends = self._index(number)[:, 0].astype(np.int64) + offset
-            low, high = np.searchsorted(ends, [start, stop], side="right")
-            found.append(ends[low:high])
+            low, high = self._ended(number, start - offset), self._ended(number, stop - offset)
+            found.append(self._index(number)[low:high, 0].astype(np.int64) + offset)
         return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
 
     def _place(self, document: int) -> tuple[int, int]:
@@ -159,10 +158,15 @@ class TokenShards:
         number, within = self._place(document)
         return int(self._starts[number]) + int(self._index(number)[within, 0])
 
+    def _ended(self, number: int, token: int) -> int:
+        """How many documents end in a shard at or before a token of it."""
+        # Bisection touches a few pages; searchsorted would copy the column each time.
+        return bisect_right(self._index(number)[:, 0], max(token, 0))
+
     def _map(self, number: int) -> np.ndarray:
         if number not in self._maps:
             path = self.directory / f"{number:05}.tokens.bin"
-            self._maps[number] = np.memmap(path, dtype=self._dtype, mode="r")
+            self._maps[number] = np.memmap(path, dtype=self._dtype, mode="r").view(np.ndarray)
         return self._maps[number]
 
     def _index(self, number: int) -> np.ndarray:
@@ -170,7 +174,7 @@ class TokenShards:
             path = self.directory / f"{number:05}.index.bin"
             empty = self.manifest["shards"][number]["documents"] == 0
             rows = np.empty(0, "<u8") if empty else np.memmap(path, dtype="<u8", mode="r")
-            self._indices[number] = rows.reshape(-1, 2)
+            self._indices[number] = rows.view(np.ndarray).reshape(-1, 2)
         return self._indices[number]
 
     def __getstate__(self) -> dict[str, Any]:
