@@ -20,6 +20,8 @@ from hanlin.errors import ConfigError, InputError
 class Numbers:
     """Examples that are their own index and epoch."""
 
+    notes = ()
+
     def __init__(self, size: int, lengths: Ids | None = None) -> None:
         self.size = size
         self.lengths = lengths

@@ -1,6 +1,8 @@
 """Windows, rows of whole documents, and the part held out for validation."""
 
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,10 +11,13 @@ from hypothesis import strategies as st
 
 from hanlin.data.examples import TokenSource, all_ends
 from hanlin.data.packing import Packed
+from hanlin.data.prepare import prepare
+from hanlin.data.shards import TokenShards
 from hanlin.data.split import Stretches, split
 from hanlin.data.tokens import TokenArray
 from hanlin.data.windows import Windows
 from hanlin.errors import ConfigError, InputError
+from hanlin.tokenizers import train
 
 END = -1
 SIZES = st.lists(st.integers(1, 40), min_size=1, max_size=30)
@@ -190,3 +195,34 @@ def test_a_split_that_leaves_nothing_is_refused() -> None:
         split(numbered([5]), 1.5, seed=0)
     with pytest.raises(InputError, match="hold out the tail"):
         split(numbered([50]), 0.1, seed=0, how="documents")
+
+
+def test_shards_on_disk_are_read_as_text_in_memory_is(tmp_path: Path) -> None:
+    texts = [f"Document number {n}: {'word ' * (n % 17)}end." for n in range(60)]
+    tokenizer = train(texts, kind="bpe", vocab_size=300)
+    (tmp_path / "texts.jsonl").write_text("".join(f'{{"text": "{t}"}}\n' for t in texts))
+    prepare(tmp_path / "texts.jsonl", tmp_path / "shards", tokenizer=tokenizer, shard_size=300)
+    disk, memory = TokenShards.open(tmp_path / "shards"), TokenArray.encode(texts, tokenizer)
+    assert disk.tokens == memory.tokens
+    assert (disk.documents, disk.bytes) == (memory.documents, memory.bytes)
+    pairs = [
+        [
+            Windows(source, 33, seed=3, overlap=1, respect_documents=True)
+            for source in (disk, memory)
+        ],
+        [Packed(source, 40, around=2) for source in (disk, memory)],
+    ]
+    parts = [split(source, 0.2, seed=0).validation for source in (disk, memory)]
+    pairs.append([Windows(part, 16, seed=None) for part in parts])
+    for one, other in pairs:
+        assert len(one) == len(other) > 3
+        for index in range(len(one)):
+            for left, right in zip(
+                flat(one.example(index, 1)), flat(other.example(index, 1)), strict=True
+            ):
+                np.testing.assert_array_equal(left, right)
+
+
+def flat(example: Any) -> list[Any]:
+    """The arrays of a window or of a row of documents."""
+    return list(getattr(example, "pieces", None) or vars(example).values())

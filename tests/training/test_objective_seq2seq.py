@@ -81,6 +81,7 @@ def test_what_is_too_long_is_cut_and_counted() -> None:
     pairs = Pairs.encode([("cat " * 30, "dog"), ("cat", "dog " * 30), ("cat", "dog")], tokenizer)
     examples = Seq2Seq(target_length=8).examples(pairs, tokenizer=tokenizer, length=12, seed=0)
     assert examples.truncated == 2
+    assert examples.notes[0].startswith("2 of 3 pairs are longer than 12 or 8 tokens")
     read = [examples.example(i, 0) for i in range(3)]
     assert len(read[0].ids) == 12
     assert len(read[1].targets) == 8
@@ -101,6 +102,7 @@ def test_padding_is_small_and_masked() -> None:
     wasted = 1 - sum(batch.target_tokens for batch in batches) / places
     print(f"padding {wasted:.3f}")
     assert wasted < 0.05
+    assert loader.notes == (f"About {wasted:.1%} of the tokens read will be padding.",)
     for batch in batches[:5]:
         assert batch.decoder_ids is not None
         real = torch.ones_like(batch.ids, dtype=torch.bool) if batch.mask is None else batch.mask

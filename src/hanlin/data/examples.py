@@ -49,6 +49,11 @@ class Examples(Protocol):
         """The size of each example in tokens where sizes differ much, so that a loader can put
         like beside like; None where all are about the same."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What whoever starts a run should know, a sentence each: what was cut off, what is
+        padding."""
+
     def __len__(self) -> int:
         """How many examples an epoch has; every epoch has as many."""
 

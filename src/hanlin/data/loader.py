@@ -5,6 +5,7 @@ takes `sequences` of them from place n * sequences on. Every rank computes the s
 a part of each step, so the union over ranks is the same at any world size.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -75,6 +76,20 @@ class Loader:
     def epoch_at(self, step: int) -> float:
         """How many epochs have been read before `step`."""
         return step * self.sequences / len(self.examples)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What whoever starts a run should know, a sentence each."""
+        lengths = self.examples.lengths
+        if lengths is None:
+            return self.examples.notes
+        real = places = 0
+        for step in range(min(_BLOCK, math.ceil(self.steps_per_epoch))):
+            for part in np.array_split(lengths[self._order(step)[0]], self._parts * self._world):
+                real += int(part.sum())
+                places += int(part.max()) * len(part)
+        share = 1 - real / places
+        return (*self.examples.notes, f"About {share:.1%} of the tokens read will be padding.")
 
     def step(self, number: int) -> list[Batch]:
         """The micro-batches of step `number` (from 0) for this rank."""

@@ -25,6 +25,7 @@ from hanlin.provenance import record, versions
 from hanlin.training.checkpoints import Checkpoint, Checkpoints, restore
 from hanlin.training.config import TrainConfig
 from hanlin.training.corpus import Corpus, read_corpus, size_of
+from hanlin.training.cost import count, flops_per_token, machine_peak
 from hanlin.training.distributed import LossOf, World, gather_model, join, spread
 from hanlin.training.events import Plan, TrainResult, Watcher
 from hanlin.training.finishing import write_model
@@ -38,6 +39,7 @@ from hanlin.training.validation import Validation
 from hanlin.training.watch import watchers as usual_watchers
 
 CONFIG = "config.yaml"
+_PEAK = 0.2  # seconds for which the machine's peak is measured
 _TRACES = (CONFIG, "checkpoints", "config.json", "metrics.jsonl", "data")
 
 
@@ -180,6 +182,8 @@ def _run(
     }
     examples = objective.examples(corpus.train, **cut)
     loader = Loader(examples, objective.collate, **common)
+    for note in loader.notes:
+        tell(note)
     held = validation = None
     if corpus.validation is not None:
         held = objective.examples(corpus.validation, validation=True, **cut)
@@ -300,18 +304,16 @@ def _check_shape(settings: TrainConfig, config: ModelConfig) -> None:
 def _plan(
     settings: TrainConfig, corpus: Corpus, network: Transformer, loader: Loader, world: World
 ) -> Plan:
-    parameters = sum(p.numel() for p in network.parameters())
-    looked_up = network.embedding.weight.numel()
-    if network.config.tie_embeddings:
-        looked_up = 0
     duration = settings.duration
     return Plan(
         output=settings.output,
         config=to_plain(settings),
         objective=settings.objective.name,
         shape=network.config.shape,
-        parameters=parameters,
-        flops_per_token=6.0 * (parameters - looked_up),
+        parameters=count(network).total,
+        flops_per_token=flops_per_token(
+            network, objective=settings.objective.name, length=settings.batch.length
+        ),
         train_tokens=size_of(corpus.train)[0],
         train_documents=size_of(corpus.train)[1],
         validation_tokens=size_of(corpus.validation)[0],
@@ -322,6 +324,7 @@ def _plan(
         total_steps=duration.steps,
         device=str(world.device),
         precision=settings.precision,
+        peak_flops=machine_peak(settings.precision, seconds=_PEAK) if world.first else None,
         world=world.size,
         versions=versions(),
         seed=settings.seed,

@@ -39,6 +39,7 @@ class CausalExamples:
     """Windows of a text as inputs and next tokens."""
 
     lengths = None
+    notes = ()
 
     def __init__(self, windows: Windows, bytes_of: Ids) -> None:
         """`bytes_of` [V]: UTF-8 bytes of each token."""

@@ -81,6 +81,8 @@ class Denoising:
 class DenoisingExamples:
     """Documents, damaged and whole."""
 
+    notes = ()
+
     def __init__(
         self,
         options: Denoising,

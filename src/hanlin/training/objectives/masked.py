@@ -148,9 +148,11 @@ class MaskedExamples:
         return len(self._packed or self._windows or ())
 
     @property
-    def padding(self) -> float:
-        """Share of the rows that is filled up, from 0 to 1."""
-        return 0.0 if self._packed is None else self._packed.padding
+    def notes(self) -> tuple[str, ...]:
+        """How much of the rows is padding, where documents are packed."""
+        if self._packed is None:
+            return ()
+        return (f"Rows of whole documents are {1 - self._packed.padding:.1%} full.",)
 
     def example(self, index: int, epoch: int) -> MaskedExample:
         """Row `index` with the masks of an epoch."""

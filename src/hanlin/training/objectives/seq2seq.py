@@ -93,6 +93,17 @@ class PairExamples:
             start=np.full(len(pairs), 2 * frame.size),
         )
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How many pairs were cut, where some were."""
+        if not self.truncated:
+            return ()
+        source, target = (room + self._frame.size for room in self._rooms)
+        return (
+            f"{self.truncated} of {len(self)} pairs are longer than {source} or {target} tokens "
+            "and lose their end.",
+        )
+
     def __len__(self) -> int:
         return len(self._pairs)
 

@@ -76,6 +76,8 @@ class SpanCorruption:
 class SpanExamples:
     """Texts with spans hidden."""
 
+    notes = ()
+
     def __init__(
         self,
         options: SpanCorruption,
