@@ -20,10 +20,14 @@ if TYPE_CHECKING:
         "byte, each with its 95 % interval. Bits per byte compare models of any tokenizer; loss "
         "and perplexity are per token.\n\n"
         "With --baselines an n-gram model and the compressors xz and zstd are trained on that text "
-        "and measured on the same DATA.",
+        "and measured on the same DATA; for a model that hanlin trained its own training text is "
+        "the default. Of masked models and denoisers the loss of their objective is measured, of "
+        "other encoder-decoders that of targets given sources.",
         "在 DATA（文件、文件夹或通配符）的文本上评测 MODEL：损失、困惑度与每字节比特数，"
         "各附 95% 置信区间。每字节比特数可在不同分词器的模型之间比较；损失与困惑度按词元计。\n\n"
-        "给出 --baselines 时，用该文本训练 n 元模型与压缩程序 xz、zstd，并在同一 DATA 上评测。",
+        "给出 --baselines 时，用该文本训练 n 元模型与压缩程序 xz、zstd，并在同一 DATA 上评测；"
+        "由 hanlin 训练的模型默认用其训练文本。掩码模型与去噪模型评测其训练目标的损失，"
+        "其他编码器-解码器评测给定源文时目标文本的损失。",
     )
 )
 @click.argument("model")
@@ -36,6 +40,27 @@ if TYPE_CHECKING:
         "Text that the baselines are trained on; may be repeated.",
         "训练基线所用的文本；可多次给出。",
     ),
+)
+@click.option(
+    "--no-baselines",
+    is_flag=True,
+    help=say("Only the model.", "只评测模型。"),
+)
+@click.option(
+    "--objective",
+    type=click.Choice(["causal-lm", "masked-lm", "span-corruption", "denoising", "seq2seq"]),
+    help=say(
+        "What the model is asked to do [default: what it was trained for].",
+        "要求模型做什么 [默认：其训练目标]。",
+    ),
+)
+@click.option(
+    "--source",
+    help=say("Pairs: the column of what is read.", "成对文本：读入的列。"),
+)
+@click.option(
+    "--target",
+    help=say("Pairs: the column of what is scored.", "成对文本：被评的列。"),
 )
 @click.option(
     "--context",
@@ -116,9 +141,13 @@ def command(
     as_json: bool,
     field: str | None,
     split: str,
+    baselines: tuple[str, ...],
+    no_baselines: bool,
     **settings: Any,
 ) -> None:
     """Evaluate and print."""
+    if baselines and no_baselines:
+        raise ConfigError("--baselines and --no-baselines contradict each other. Give one of them.")
     if output is not None:
         if output.suffix not in (".html", ".json", ".txt"):
             raise ConfigError(f"{output} is no report. Give a name ending in .html, .json or .txt.")
@@ -133,6 +162,7 @@ def command(
         model,
         list(data),
         metrics=None if metrics is None else [name.strip() for name in metrics.split(",")],
+        baselines=() if no_baselines else list(baselines) or None,
         settings=ReadSettings(field=field, split=split),
         **settings,
     )

@@ -1,7 +1,6 @@
 """The baselines: an n-gram model and byte compressors, trained on one text, measured on another."""
 
 import time
-from collections.abc import Sequence
 
 from hanlin.evaluation.compression import COMPRESSORS, compressed_size
 from hanlin.evaluation.ngram import NgramModel
@@ -10,7 +9,6 @@ from hanlin.evaluation.scores import Totals, Units
 from hanlin.evaluation.texts import Texts
 from hanlin.progress import Progress
 
-BASELINES = ("ngram", *COMPRESSORS)
 TRAINING_BYTES = 1 << 27
 """Of the training text, so many bytes at most are used: counting takes some 30 bytes of memory a
 byte."""
@@ -69,8 +67,3 @@ def overlap(training: Texts, held_out: Texts, *, passages: int = 50, length: int
     taken = [passage for passage in taken if len(passage) >= length // 2]
     found = sum(any(passage in text for text in training.texts) for passage in taken)
     return found / max(len(taken), 1)
-
-
-def chosen(names: Sequence[str] | None) -> tuple[str, ...]:
-    """The baselines asked for, all by default."""
-    return BASELINES if names is None else tuple(names)

@@ -1,14 +1,20 @@
 """Decoders on texts: the negative log probability of every token, each scored once."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from hanlin.errors import ConfigError
-from hanlin.evaluation.scores import TextScore, byte_ends
+from hanlin.evaluation.request import Found, Request, about
+from hanlin.evaluation.result import Measured
+from hanlin.evaluation.scores import METRICS, TextScore, Totals, Units, byte_ends
+from hanlin.evaluation.texts import Texts
+from hanlin.progress import Progress
 from hanlin.tasks.batches import tail_length
 from hanlin.tasks.language import LanguageModel
+from hanlin.tasks.model import Model
 from hanlin.tasks.scoring import Asked, log_probabilities
 from hanlin.tokenizers import Tokenizer
 
@@ -99,3 +105,40 @@ def score_texts(
         TextScore(-one.logprobs, np.asarray(stop), begin, one.greedy)
         for one, stop, begin in zip(scored, ends, begins, strict=True)
     ]
+
+
+def measure(lm: Model, texts: Texts, request: Request) -> Found:
+    """Loss, perplexity, bits per byte and accuracy of a decoder."""
+    if not isinstance(lm, LanguageModel) or lm.network.config.shape != "decoder":
+        raise ConfigError(
+            f"{lm.name} is {lm.kind} of the shape {lm.network.config.shape}: it does not write a "
+            "text from left to right. Leave the objective causal-lm out."
+        )
+    request.wanted(METRICS, default=METRICS, name=lm.name)  # before hours of work, not after
+    reading = Reading.of(lm, context=request.context, stride=request.stride)
+    begin = time.perf_counter()
+    with Progress(f"evaluating {lm.name}", total=texts.bytes, unit="B") as progress:
+        scores = score_texts(lm, texts.texts, reading, progress=progress.advance)
+    seconds = time.perf_counter() - begin
+    totals = Totals.of(Units(texts.texts), scores)
+    how = {**about(lm), **reading.about(lm.tokenizer)}
+    how["documents"] = "one-stream" if request.stream else "separate"
+    measured = Measured(
+        name=lm.name,
+        metrics=totals.metrics(how, seed=request.seed),
+        tokens=int(totals.tokens.sum()),
+        seconds=seconds,
+    )
+    notes = texts.notes
+    if lost := _lost(lm, texts.texts):
+        notes += (
+            f"The tokenizer does not give back {lost} of {len(texts.texts)} documents as they "
+            "were: what it loses is not in the bits, so bits per byte are too low.",
+        )
+    return Found(request.only(measured), len(texts.texts), texts.bytes, notes, totals)
+
+
+def _lost(lm: LanguageModel, texts: Sequence[str]) -> int:
+    """How many texts the tokenizer does not give back."""
+    encoded = lm.tokenizer.encode_batch(texts, add_special_tokens=False)
+    return sum(lm.tokenizer.decode(ids) != text for ids, text in zip(encoded, texts, strict=True))

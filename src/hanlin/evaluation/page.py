@@ -13,6 +13,11 @@ COLUMNS: dict[str, Words] = {
     "loss": ("loss", "损失"),
     "perplexity": ("perplexity", "困惑度"),
     "bits_per_byte": ("bits/byte", "比特/字节"),
+    "masked_loss": ("masked loss", "掩码损失"),
+    "span_corruption_loss": ("span corruption loss", "片段损坏损失"),
+    "denoising_loss": ("denoising loss", "去噪损失"),
+    "pseudo_perplexity": ("pseudo perplexity", "伪困惑度"),
+    "pseudo_bits_per_byte": ("pseudo bits/byte", "伪比特/字节"),
 }
 """Metrics that have a column -> its head; the others are listed below the table."""
 

@@ -39,13 +39,13 @@ class Evaluation:
     """A model on a text, its baselines on the same text, and what the reader has to know."""
 
     model: Measured
-    baselines: tuple[Measured, ...]
+    baselines: tuple[Measured, ...] = ()
     documents: int
     bytes: int
     """Of the evaluated text, in UTF-8."""
-    trained_on: tuple[str, ...]
+    trained_on: tuple[str, ...] = ()
     """The text that the baselines were trained on."""
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def metrics(self) -> Mapping[str, Score]:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from hanlin.metrics import Score, accuracy, bits_per_byte, loss, perplexity
 from hanlin.metrics.bootstrap import FEWEST
 
+METRICS = ("loss", "perplexity", "bits_per_byte", "accuracy")
+"""Of a model that gives a text a probability."""
 BLOCK = 4096
 """Bytes of a block, where there are too few documents to resample. Neighbouring blocks are alike,
 so an interval over blocks is narrower than one over as many documents; the signature says which."""

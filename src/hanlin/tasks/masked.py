@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import torch
 
 from hanlin.errors import ConfigError, InputError
-from hanlin.models.heads import VocabularyHead
-from hanlin.tasks.batches import batches, fitting
+from hanlin.tasks.batches import fitting
 from hanlin.tasks.encoder import Encoder
 from hanlin.tasks.model import texts_of
-from hanlin.tasks.scoring import Likelihood, gathered
+from hanlin.tasks.scoring import Cloze, Likelihood, guesses
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,8 @@ class MaskedLanguageModel(Encoder):
             raise ConfigError(
                 f"top_k is {top_k!r}; it must be from 1 to {self.network.config.vocab_size}."
             )
-        mask = self._mask()
-        ids = fitting(self.tokenizer.encode(text), length=self._longest_text(), what="text")
+        mask = self.mask_id
+        ids = fitting(self.tokenizer.encode(text), length=self.longest_text, what="text")
         places = [place for place, token in enumerate(ids) if token == mask]
         spelt = self.tokenizer.token(mask)
         if not places or len(places) != text.count(spelt):
@@ -71,28 +70,21 @@ class MaskedLanguageModel(Encoder):
         Special tokens are not scored. Raises `InputError` for a text that is empty or too long.
         """
         texts_of([text])
-        mask = self._mask()
-        ids = fitting(self.tokenizer.encode(text), length=self._longest_text(), what="text")
+        mask = self.mask_id
+        ids = fitting(self.tokenizer.encode(text), length=self.longest_text, what="text")
         _, offsets = self.tokenizer.encode_offsets(text)
         places = [place for place, (start, end) in enumerate(offsets) if end > start]
         if not places:
             raise InputError("The text has no tokens to score. Give it some words.")
-        hidden = [[*ids[:place], mask, *ids[place + 1 :]] for place in places]
-        head = self.network.head
-        assert isinstance(head, VocabularyHead)
-        logprobs = [0.0] * len(places)
-        greedy = True
-        with torch.inference_mode():
-            for batch in batches(hidden, pad=0, max_tokens=self.batch_tokens):
-                states = self.network.hidden(batch.ids)
-                rows = torch.tensor([places[i] for i in batch.order])
-                targets = torch.tensor([ids[places[i]] for i in batch.order])
-                values, best = gathered(head, states[torch.arange(len(rows)), rows], targets)
-                greedy = greedy and bool(best.all())
-                for i, value in zip(batch.order, values.tolist(), strict=True):
-                    logprobs[i] = value
+        hidden = [
+            Cloze([*ids[:place], mask, *ids[place + 1 :]], (place,), (ids[place],))
+            for place in places
+        ]
+        scored = guesses(self.network, hidden, batch_tokens=self.batch_tokens)
+        logprobs = tuple(float(one.logprobs[0]) for one in scored)
+        greedy = all(bool(one.greedy[0]) for one in scored)
         tokens = tuple(ids[place] for place in places)
-        return Likelihood(sum(logprobs), tokens, tuple(logprobs), greedy, len(text.encode()))
+        return Likelihood(sum(logprobs), tokens, logprobs, greedy, len(text.encode()))
 
     def _candidate(self, text: str, spelt: str, number: int, token: int, score: float) -> Candidate:
         word = self.tokenizer.token_bytes(token).decode(errors="replace")
@@ -106,11 +98,15 @@ class MaskedLanguageModel(Encoder):
         """Whether the token goes on a word (WordPiece's ``##``)."""
         return self.tokenizer.token(token).startswith("##")
 
-    def _mask(self) -> int:
+    @property
+    def mask_id(self) -> int:
+        """The mask token. Raises `InputError` where the tokenizer has none."""
         if self.tokenizer.mask_id is None:
             raise InputError(f"The tokenizer of {self.name} has no mask token. Use another model.")
         return self.tokenizer.mask_id
 
-    def _longest_text(self) -> int | None:
+    @property
+    def longest_text(self) -> int | None:
+        """Tokens a text may have, special ones counted; None where there is no limit."""
         config = self.network.config
         return config.max_context if config.position not in ("relative", "none") else None

@@ -187,6 +187,42 @@ def _scored(
     return gathered(network.head, wanted, targets)
 
 
+@dataclass(frozen=True)
+class Cloze:
+    """A text for a masked model, and what it is to guess."""
+
+    ids: Sequence[int]
+    """As it is read, mask tokens in place."""
+    places: Sequence[int]
+    targets: Sequence[int]
+    """What belongs at each place."""
+
+
+def guesses(
+    network: Transformer, clozes: Sequence[Cloze], *, batch_tokens: int = BATCH_TOKENS
+) -> list[Scored]:
+    """The log probability of every target, given all that is shown; longest texts first."""
+    assert isinstance(network.head, VocabularyHead)
+    results: list[Scored | None] = [None] * len(clozes)
+    order = sorted(range(len(clozes)), key=lambda i: -len(clozes[i].ids))
+    with torch.inference_mode():
+        while order:
+            rows = max(1, batch_tokens // len(clozes[order[0]].ids))
+            taken, order = order[:rows], order[rows:]
+            ids, mask = _padded([clozes[i].ids for i in taken], network.device)
+            states = network.hidden(ids, mask)
+            counts = [len(clozes[i].places) for i in taken]
+            row = torch.repeat_interleave(torch.arange(len(taken)), torch.tensor(counts))
+            places = torch.tensor([place for i in taken for place in clozes[i].places])
+            targets = [target for i in taken for target in clozes[i].targets]
+            values, best = gathered(
+                network.head, states[row, places], torch.tensor(targets, device=network.device)
+            )
+            for i, end, count in zip(taken, np.cumsum(counts), counts, strict=True):
+                results[i] = Scored(values[end - count : end], best[end - count : end])
+    return [result for result in results if result is not None]
+
+
 def gathered(
     head: VocabularyHead, states_ND: Tensor, targets_N: Tensor
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

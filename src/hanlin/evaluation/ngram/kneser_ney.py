@@ -77,7 +77,7 @@ class Smoothed:
         else:
             context = level.keys // size
         taken = discounts(counts) if taken is None else taken
-        totals = np.bincount(context, counts.astype(np.float64), minlength=contexts)
+        totals = np.bincount(context, counts, minlength=contexts).astype(np.float64)
         lost = np.bincount(context, taken[np.minimum(counts, 3)], minlength=contexts)
         shares = np.divide(lost, totals, out=np.ones(contexts), where=totals > 0)
         return cls(level.keys, counts, taken, context, totals, shares)

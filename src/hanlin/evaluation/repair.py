@@ -1,0 +1,89 @@
+"""Models that repair a text, rather than write it from left to right: what is measured of them."""
+
+import time
+
+from hanlin.errors import ConfigError, nearest
+from hanlin.evaluation.masked import pseudo_scores
+from hanlin.evaluation.objective import LENGTH, LOSSES, objective_loss
+from hanlin.evaluation.origin import Origin
+from hanlin.evaluation.request import Found, Request, about
+from hanlin.evaluation.result import Measured
+from hanlin.evaluation.scores import Totals, Units
+from hanlin.evaluation.texts import Texts
+from hanlin.metrics import Score
+from hanlin.progress import Progress
+from hanlin.tasks import MaskedLanguageModel, Model
+
+PSEUDO = {
+    "pseudo_loss": "loss",
+    "pseudo_perplexity": "perplexity",
+    "pseudo_bits_per_byte": "bits_per_byte",
+    "pseudo_accuracy": "accuracy",
+}
+"""Metrics of the pseudo log likelihood, as `Totals.metrics` names them."""
+
+
+def measure(lm: Model, texts: Texts, request: Request, *, objective: str, origin: Origin) -> Found:
+    """The loss of `objective`, and the pseudo metrics that are asked for by name.
+
+    Raises `ConfigError` for an objective that is not known, and for metrics it does not have.
+    """
+    if objective not in LOSSES:
+        known = ["causal-lm", "seq2seq", *LOSSES]
+        raise ConfigError(
+            f"There is no objective {objective!r}.{nearest(objective, known)} Choose one of "
+            f"{', '.join(known)}."
+        )
+    own = LOSSES[objective]
+    pseudo = PSEUDO if isinstance(lm, MaskedLanguageModel) else {}
+    wanted = request.wanted([own, *pseudo], default=[own], name=lm.name)
+    begin = time.perf_counter()
+    found: dict[str, Score] = {}
+    tokens = 0
+    if own in wanted:
+        options = origin.options if origin.objective == objective else {}
+        with Progress(f"evaluating {lm.name}", total=1.0) as progress:
+            found[own], tokens = objective_loss(
+                lm.network,
+                lm.tokenizer,
+                texts.texts,
+                objective=objective,
+                options=options,
+                length=request.context or _length(lm),
+                seed=request.seed,
+                progress=progress.advance,
+            )
+    if isinstance(lm, MaskedLanguageModel) and any(name in pseudo for name in wanted):
+        every, tokens = _pseudo(lm, texts, request)
+        found |= {name: every[PSEUDO[name]] for name in wanted if name in pseudo}
+    else:
+        request.refuse(objective, "stride")
+    measured = Measured(
+        name=lm.name,
+        metrics={name: found[name] for name in wanted},
+        tokens=tokens,
+        seconds=time.perf_counter() - begin,
+    )
+    return Found(measured, len(texts.texts), texts.bytes, texts.notes)
+
+
+def _length(lm: Model) -> int:
+    config = lm.network.config
+    bounded = config.position not in ("relative", "none")
+    return min(config.max_context, LENGTH) if bounded else LENGTH
+
+
+def _pseudo(
+    lm: MaskedLanguageModel, texts: Texts, request: Request
+) -> tuple[dict[str, Score], int]:
+    with Progress(f"evaluating {lm.name}", total=texts.bytes, unit="B") as progress:
+        scores, how = pseudo_scores(
+            lm,
+            texts.texts,
+            context=request.context,
+            stride=request.stride,
+            progress=progress.advance,
+        )
+    totals = Totals.of(Units(texts.texts), scores)
+    every = totals.metrics({**about(lm), **how}, seed=request.seed)
+    return every, int(totals.tokens.sum())
