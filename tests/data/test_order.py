@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
@@ -10,6 +10,7 @@ from hanlin.data.order import Permutation, rng
 from hanlin.errors import ConfigError
 
 
+@settings(deadline=None)
 @given(
     size=st.integers(1, 3000),
     seed=st.integers(0, 2**63 - 1),
@@ -20,6 +21,7 @@ def test_a_permutation_holds_every_number_once(size: int, seed: int, epoch: int)
     assert sorted(order.tolist()) == list(range(size))
 
 
+@settings(deadline=None)
 @given(size=st.integers(1, 2**61), places=st.lists(st.integers(0, 2**61 - 1), min_size=1))
 def test_places_are_read_one_by_one_as_all_together(size: int, places: list[int]) -> None:
     permutation = Permutation(size, seed=3, epoch=1)

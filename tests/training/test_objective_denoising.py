@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from objective_cases import CASES, TEXTS, tokenizer_of
 from scipy.stats import chisquare, poisson
@@ -36,6 +36,7 @@ def gaps(shown: list[int], length: int) -> list[int]:
     return sizes
 
 
+@settings(deadline=None)
 @given(
     length=st.integers(1, 80),
     rate=st.floats(0.0, 0.95),
@@ -95,6 +96,7 @@ def test_words_are_hidden_whole() -> None:
                 assert len(set(kept[number == word].tolist())) == 1
 
 
+@settings(deadline=None)
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=12), seed=st.integers(0, 99))
 def test_sentences_change_places_whole(sizes: list[int], seed: int) -> None:
     ids = np.arange(sum(sizes))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizers as rust
 import torch
 import torch.nn.functional as F
 from objective_cases import CASES, TEXTS, Case, tokenizer_of
@@ -15,7 +16,8 @@ from hanlin.data.framing import Frame
 from hanlin.data.loader import Loader
 from hanlin.data.pairs import Pairs, read_pairs
 from hanlin.errors import FormatError, HanlinError, InputError
-from hanlin.tokenizers import train
+from hanlin.tokenizers import SpecialTokens, Tokenizer, train
+from hanlin.tokenizers.bytelevel import around
 from hanlin.training.objectives import Seq2Seq
 
 PAIRS = [("a cat", "一只猫"), ("two dogs", "两只狗"), ("it is 3.14", "是 3.14")]
@@ -186,3 +188,12 @@ def test_frames() -> None:
     assert Frame.of(tokenizer_of("bpe")) == Frame((), (tokenizer_of("bpe").eos_id,))
     wordpiece = tokenizer_of("wordpiece")
     assert Frame.of(wordpiece) == Frame((wordpiece.cls_id,), (wordpiece.sep_id,))
+
+
+def test_a_frame_is_found_where_latin_letters_are_unknown() -> None:
+    backend = rust.Tokenizer(rust.models.BPE({"<s>": 0, "</s>": 1, "词": 2}, []))
+    backend.add_special_tokens(["<s>", "</s>"])
+    around(backend, before=["<s>"], after=["</s>"])
+    tokenizer = Tokenizer(backend, special=SpecialTokens(bos="<s>", eos="</s>"))
+    assert tokenizer.encode("a", add_special_tokens=False) == []
+    assert Frame.of(tokenizer) == Frame((0,), (1,))

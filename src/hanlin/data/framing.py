@@ -1,5 +1,6 @@
 """The special tokens around a text, as its tokenizer puts them: what opens it, what closes it."""
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -7,9 +8,8 @@ import numpy as np
 
 from hanlin.data.examples import Ids
 from hanlin.data.shards import end_token
+from hanlin.errors import ConfigError
 from hanlin.tokenizers import Tokenizer
-
-_PROBE = "a"
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,14 @@ class Frame:
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> "Frame":
         """What `tokenizer` puts around a text; where it closes with nothing, the end token."""
-        whole = tokenizer.encode(_PROBE)
-        bare = tokenizer.encode(_PROBE, add_special_tokens=False)
+        # Any text that is spelt by some token shows what comes around it.
+        ordinary = (i for i in range(tokenizer.vocab_size) if i not in tokenizer.special_ids)
+        for text in itertools.chain("a", (tokenizer.decode([i]) for i in ordinary)):
+            if bare := tokenizer.encode(text, add_special_tokens=False):
+                break
+        else:
+            raise ConfigError("The tokenizer spells no text at all. Train another.")
+        whole = tokenizer.encode(text)
         first = next(at for at in range(len(whole)) if whole[at : at + len(bare)] == bare)
         before, after = tuple(whole[:first]), tuple(whole[first + len(bare) :])
         return cls(before, after or (end_token(tokenizer),))
