@@ -17,6 +17,7 @@ from typing import Any
 
 import hanlin.training.checkpoints
 import hanlin.training.finishing
+import hanlin.training.run
 import hanlin.training.trainer
 import hanlin.training.validation
 from hanlin.config import read_config
@@ -84,6 +85,7 @@ def main(config: dict[str, Any], folder: Path, seed: int, kills: int) -> None:
     draw = random.Random(seed)
     log = folder / "log"
     read_config({**config, "output": "nowhere"}, into=TrainConfig)
+    hanlin.training.run.machine_peak = lambda precision, seconds: None  # type: ignore[assignment]
     begin = time.monotonic()
     status = wait(live({**config, "output": str(folder / "whole")}, log))
     assert status == 0, log.read_text()

@@ -1,5 +1,6 @@
 """Two processes train what one does, with DDP and with FSDP; and one goes on where two left."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -36,17 +37,26 @@ def torchrun(*arguments: object, **changes: Any) -> subprocess.CompletedProcess[
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `distributed_worker` leaves."""
-    folder = tmp_path_factory.mktemp("distributed")
+    """What `distributed_worker` leaves; made once, also where several processes run these tests."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "distributed"
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "told.json").exists():
+            work(folder)
+    return folder
+
+
+def work(folder: Path) -> None:
+    """Run `distributed_worker` under torchrun."""
     for kind in KINDS:
         stop = Recorder(at_step=stop_at_six)
         before = folder / f"alone then {kind}"
         tiny_trainer(before, dropout=0.0, watchers=[stop], optimizer=STEADY).run()
     done = torchrun(Path(__file__).with_name("distributed_worker.py"), folder)
     assert done.returncode == 0, done.stderr[-6000:]
-    return folder
 
 
 def assert_close(found: dict[str, Any], expected: dict[str, Any], close: float) -> None:

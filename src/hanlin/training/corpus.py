@@ -62,14 +62,15 @@ def size_of(part: TokenSource | Pairs | None) -> tuple[int, int]:
     return part.tokens, part.documents
 
 
-def read_corpus(config: TrainConfig, *, tell: Callable[[str], None]) -> Corpus:
+def read_corpus(config: TrainConfig, *, again: bool, tell: Callable[[str], None]) -> Corpus:
     """The text of a run, prepared where it is raw; `tell` hears what is done meanwhile.
 
+    again: the run was begun before, and takes what was prepared then.
     Raises `ConfigError`, `NotFoundError` and what `prepare` raises.
     """
     data, folder = config.data, config.output / "data"
     if config.objective.name == "seq2seq":
-        return _pairs(config, _tokenizer(config, folder, tell))
+        return _pairs(config, _tokenizer(config, folder, again, tell))
     sides = [_shards(Path(source)) for source in data.train]
     if any(sides):
         if len(sides) > 1:
@@ -81,9 +82,9 @@ def read_corpus(config: TrainConfig, *, tell: Callable[[str], None]) -> Corpus:
         assert train is not None
         tokenizer = _same_tokenizer(config, train)
     else:
-        tokenizer = _tokenizer(config, folder, tell)
-        train = _prepared(data.train, folder / "train", tokenizer, data, tell)
-    held = _validation(config, train, tokenizer, folder, tell)
+        tokenizer = _tokenizer(config, folder, again, tell)
+        train = _prepared(data.train, folder / "train", tokenizer, data, again, tell)
+    held = _validation(config, train, tokenizer, folder, again, tell)
     if isinstance(held, TokenShards):
         return Corpus(
             tokenizer=tokenizer,
@@ -115,6 +116,7 @@ def _validation(
     train: TokenShards,
     tokenizer: Tokenizer,
     folder: Path,
+    again: bool,
     tell: Callable[[str], None],
 ) -> TokenShards | float | None:
     """The validation part, or the share of the training part that it is."""
@@ -142,7 +144,7 @@ def _validation(
                 "training part. Prepare it again."
             )
         return held
-    return _prepared(data.validation, folder / "validation", tokenizer, data, tell)
+    return _prepared(data.validation, folder / "validation", tokenizer, data, again, tell)
 
 
 def _prepared(
@@ -150,17 +152,17 @@ def _prepared(
     target: Path,
     tokenizer: Tokenizer,
     data: DataSettings,
+    again: bool,
     tell: Callable[[str], None],
 ) -> TokenShards:
-    if (target / MANIFEST).is_file():
-        shards = TokenShards.open(target)  # prepared when this run was begun
-        if shards.manifest["tokenizer"]["hash"] == tokenizer.hash:
-            return shards
+    if again and (target / MANIFEST).is_file():
+        return TokenShards.open(target)
     made = prepare(sources, target, tokenizer=tokenizer, field=data.field, progress=True)
-    tell(
-        f"Prepared {made.kept} documents, {made.tokens} tokens from {made.bytes / 1e6:.2f} MB of "
-        f"text into {target}."
-    )
+    if made.made:
+        tell(
+            f"Prepared {made.kept} documents, {made.tokens} tokens from {made.bytes / 1e6:.2f} MB "
+            f"of text into {target}."
+        )
     for problem in made.problems[:5]:
         tell(problem)
     return TokenShards.open(target)
@@ -182,7 +184,9 @@ def _same_tokenizer(config: TrainConfig, shards: TokenShards) -> Tokenizer:
     return named
 
 
-def _tokenizer(config: TrainConfig, folder: Path, tell: Callable[[str], None]) -> Tokenizer:
+def _tokenizer(
+    config: TrainConfig, folder: Path, again: bool, tell: Callable[[str], None]
+) -> Tokenizer:
     """The tokenizer for raw text: named, the model's own, or learnt from the text once."""
     if isinstance(config.tokenizer, str):
         return Tokenizer.load(resolve(config.tokenizer))
@@ -194,7 +198,7 @@ def _tokenizer(config: TrainConfig, folder: Path, tell: Callable[[str], None]) -
             "tokenizer: {kind: bpe, vocab_size: 8192}."
         )
     kept = folder / "tokenizer"
-    if kept.is_dir():
+    if again and kept.is_dir():
         return Tokenizer.load(kept)
     tell(f"Learning a tokenizer ({', '.join(f'{k} {v}' for k, v in config.tokenizer.items())}).")
     settings: dict[str, Any] = {"kind": "bpe", **config.tokenizer}
@@ -207,7 +211,9 @@ def _tokenizer(config: TrainConfig, folder: Path, tell: Callable[[str], None]) -
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     learnt.save(draft)
-    sync(draft)
+    for path in [*draft.iterdir(), draft]:
+        sync(path)
+    shutil.rmtree(kept, ignore_errors=True)
     draft.rename(kept)
     return Tokenizer.load(kept)
 

@@ -40,7 +40,7 @@ from hanlin.training.watch import watchers as usual_watchers
 
 CONFIG = "config.yaml"
 _PEAK = 0.2  # seconds for which the machine's peak is measured
-_TRACES = (CONFIG, "checkpoints", "config.json", "metrics.jsonl", "data")
+_TRACES = (CONFIG, "checkpoints", "config.json", "metrics.jsonl")
 
 
 def train(
@@ -149,8 +149,8 @@ def _run(
             watcher.message(text)
 
     if not world.first:
-        world.wait()  # the first process prepares the text
-    corpus = read_corpus(settings, tell=tell)
+        world.wait()  # the first process prepares the text, the others read what it made
+    corpus = read_corpus(settings, again=found is not None or not world.first, tell=tell)
     if world.first:
         world.wait()
     objective = settings.objective.build()
@@ -164,8 +164,6 @@ def _run(
                 f"This run used {found.state['threads']} threads and now has "
                 f"{torch.get_num_threads()}: sums may round otherwise than they would have."
             )
-    if world.first:
-        _write_atomically(settings.output / CONFIG, write_config(settings))
     network.checkpointing = settings.checkpoint.activation
     if settings.compile:
         for module in network.modules():
@@ -233,6 +231,8 @@ def _run(
             f"This run is finished: {settings.duration} are over after {trainer.place.step} steps. "
             "Give a longer duration to go on."
         )
+    if world.first:
+        _write_atomically(settings.output / CONFIG, write_config(settings))
     result = trainer.run()
     if not result.finished:
         tell(f"Stopped after step {result.steps}. To go on: {resume_command(settings.output)}")
@@ -296,8 +296,8 @@ def _check_shape(settings: TrainConfig, config: ModelConfig) -> None:
     objective = settings.objective.build()
     if config.shape not in objective.shapes:
         raise ConfigError(
-            f"{settings.model} is a {config.shape}, and {objective.name} trains "
-            f"{' or '.join(objective.shapes)} models. Choose another objective."
+            f"{settings.model} is {'an' if config.shape[0] == 'e' else 'a'} {config.shape}, and "
+            f"{objective.name} trains a {' or '.join(objective.shapes)}. Choose another objective."
         )
 
 
