@@ -1,0 +1,127 @@
+"""A look at a run's text before anything is prepared: how much there is, and how hard it is."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hanlin.data.forecast import forecast as forecast_text
+from hanlin.data.pairs import read_pairs
+from hanlin.data.shards import MANIFEST, TokenShards
+from hanlin.models.config import ModelConfig
+from hanlin.models.directory import read_config as read_model_config
+from hanlin.models.named import resolve
+from hanlin.models.new import new_config
+from hanlin.text.read import read_documents
+from hanlin.text.reading import ReadSettings
+from hanlin.tokenizers import Tokenizer
+from hanlin.training.config import TrainConfig
+from hanlin.training.forecast import CorpusFacts
+from hanlin.training.scaling import SAMPLE, difficulty
+
+_PAIRS = 20_000
+_BYTES_PER_TOKEN = 4.0
+"""Of a tokenizer that is still to be learnt."""
+
+
+def survey(config: TrainConfig) -> tuple[CorpusFacts, Tokenizer | None]:
+    """The text of a run, and its tokenizer unless that is still to be learnt; writes nothing.
+
+    Token shards are counted, raw text is told from a sample. Raises what reading them raises.
+    """
+    shards = [found for source in config.data.train if (found := _shards(Path(source)))]
+    if shards:
+        sample = shards[0].tokenizer.decode(shards[0].read(0, min(shards[0].tokens, SAMPLE // 3)))
+        facts = CorpusFacts(
+            tokens=sum(one.tokens for one in shards),
+            bytes=sum(one.bytes for one in shards),
+            documents=sum(one.documents for one in shards),
+            difficulty=difficulty(sample.encode()),
+        )
+        return _without_validation(facts, config), shards[0].tokenizer
+    tokenizer = _tokenizer(config)
+    if config.objective.name == "seq2seq":
+        return _without_validation(_pairs(config, tokenizer), config), tokenizer
+    read = ReadSettings(field=config.data.field)
+    told = forecast_text(
+        config.data.train, config.output, read=read, tokenizer=tokenizer, stages=(), workers=None
+    )
+    facts = CorpusFacts(
+        tokens=told.tokens or round(told.bytes / _BYTES_PER_TOKEN),
+        bytes=told.bytes,
+        documents=told.documents,
+        difficulty=difficulty(_sample(config, read)),
+        estimated=True,
+    )
+    return _without_validation(facts, config), tokenizer
+
+
+def model_of(config: TrainConfig, tokenizer: Tokenizer | None) -> ModelConfig:
+    """The model that a run trains, without its weights."""
+    if isinstance(config.model, str):
+        path = resolve(config.model)
+        if path.is_dir():
+            return read_model_config(path)
+        from hanlin.models import load
+
+        return load(config.model).config
+    given: dict[str, Any] = dict(config.model)
+    family = given.pop("family")
+    if tokenizer is None and "vocab_size" not in given:
+        assert isinstance(config.tokenizer, dict)
+        given["vocab_size"] = config.tokenizer.get("vocab_size", 8192)
+    return new_config(family, tokenizer=tokenizer, **given)
+
+
+def _shards(source: Path) -> TokenShards | None:
+    for place in (source, source / "train"):
+        if (place / MANIFEST).is_file():
+            return TokenShards.open(place)
+    return None
+
+
+def _tokenizer(config: TrainConfig) -> Tokenizer | None:
+    if isinstance(config.tokenizer, str):
+        return Tokenizer.load(resolve(config.tokenizer))
+    if config.tokenizer is None and isinstance(config.model, str):
+        return Tokenizer.load(resolve(config.model))
+    return None
+
+
+def _without_validation(facts: CorpusFacts, config: TrainConfig) -> CorpusFacts:
+    left = 1.0 - (config.data.validation_share or 0.0)
+    return CorpusFacts(
+        tokens=round(facts.tokens * left),
+        bytes=round(facts.bytes * left),
+        documents=round(facts.documents * left),
+        difficulty=facts.difficulty,
+        estimated=facts.estimated,
+    )
+
+
+def _sample(config: TrainConfig, read: ReadSettings) -> bytes:
+    out = bytearray()
+    for document in read_documents(config.data.train, settings=read):
+        out += document.text.encode()
+        if len(out) >= SAMPLE:
+            break
+    return bytes(out[:SAMPLE])
+
+
+def _pairs(config: TrainConfig, tokenizer: Tokenizer | None) -> CorpusFacts:
+    documents = size = 0
+    texts: list[str] = []
+    for pair in _both(config):
+        documents += 1
+        size += sum(len(text.encode()) for text in pair)
+        if documents <= _PAIRS:
+            texts += pair
+    sampled = sum(len(text.encode()) for text in texts)
+    tokens = round(size / _BYTES_PER_TOKEN)
+    if tokenizer is not None and sampled:
+        tokens = round(sum(map(len, tokenizer.encode_batch(texts))) * size / sampled)
+    return CorpusFacts(tokens=tokens, bytes=size, documents=documents, estimated=True)
+
+
+def _both(config: TrainConfig) -> Iterator[tuple[str, str]]:
+    data = config.data
+    return iter(read_pairs(data.train, source=data.source, target=data.target))
