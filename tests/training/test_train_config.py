@@ -137,6 +137,8 @@ def test_the_shapes_are_those_of_the_objectives() -> None:
         ({"model": {"hidden_size": 3}}, "model has no family"),
         ({"model": {"family": "llama", "width": 3}}, "model.width is not a field"),
         ({"model": {"family": "llama", "hiden_size": 3}}, "Did you mean 'hidden_size'"),
+        ({"tokenizer": {"kind": "bpe", "vocabsize": 3}}, "Did you mean 'vocab_size'"),
+        ({"model": "smollm2-135m", "tokenizer": {"kind": "bpe"}}, "Remove tokenizer"),
         ({"batch": {"sequences": 32, "micro": 5}}, "micro 5 does not divide sequences 32"),
         ({"batch": {"sequences": 0}}, "sequences is 0"),
         ({"batch": {"length": 1}}, "length is 1"),

@@ -6,11 +6,12 @@ update has about the root mean square of AdamW's and one learning rate serves bo
 """
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from hanlin.kernels.packed import has_bfloat16
 
 # The coefficients of Jordan et al.: steep at zero, so that small singular values grow fast; all of
 # them end between about 0.7 and 1.2.
@@ -86,10 +87,7 @@ def step_muon(group: dict[str, Any], state: dict[Tensor, dict[str, Any]]) -> Non
         p.add_(joined, alpha=-lr)
 
 
-@cache
 def fast_dtype() -> torch.dtype:
-    """bfloat16 where this processor multiplies it in hardware, float32 elsewhere."""
-    if torch.cuda.is_available():
-        return torch.bfloat16
-    known = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if known else torch.float32
+    """bfloat16 where it is multiplied in hardware, float32 elsewhere."""
+    fast = torch.cuda.is_available() or has_bfloat16()
+    return torch.bfloat16 if fast else torch.float32
