@@ -91,7 +91,9 @@ def score_texts(
         asked.append(Asked([*before, *ids], min(first, len(before) + len(ids)), lead=reading.lead))
         skipped = 0 if before else 1
         ends.append(stops[skipped:])
-        begins.append(int(stops[0]) if skipped and len(stops) else 0)
+        # Offsets count a character that is cut in two as whole; the token's bytes are exact.
+        own = len(lm.tokenizer.token_bytes(ids[0])) if skipped and ids else 0
+        begins.append(min(own, int(stops[0])) if own else 0)
     tokens = sum(len(one) for one in ends)
     share = sum(len(text.encode()) for text in texts) / max(tokens, 1)
     scored = log_probabilities(

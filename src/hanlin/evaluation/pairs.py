@@ -1,7 +1,8 @@
 """Encoder-decoders on pairs: how likely the model finds each target, given its source.
 
-Targets are scored with the end token, which a decoder must get right to stop in time: tokens and
-nats count it, bytes are those of the target's text.
+Texts are framed as in training (`hanlin.data.framing`). The end token of a target is scored too,
+since a decoder must get it right to stop in time: tokens and nats count it, bytes are those of the
+target's text.
 """
 
 import time
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hanlin.data.framing import Frame
 from hanlin.data.pairs import Pair
 from hanlin.errors import ConfigError, InputError
 from hanlin.evaluation.decoders import CONTEXT
@@ -17,7 +19,6 @@ from hanlin.evaluation.request import Found, Request, about
 from hanlin.evaluation.result import Measured
 from hanlin.evaluation.scores import METRICS, TextScore, Totals, Units, byte_ends
 from hanlin.progress import Progress
-from hanlin.tasks.batches import tail_length
 from hanlin.tasks.language import LanguageModel
 from hanlin.tasks.model import Model
 from hanlin.tasks.scoring import Asked, log_probabilities
@@ -54,19 +55,19 @@ def score_pairs(
     if context is not None and lm.context is not None and context > lm.context:
         raise ConfigError(f"The context is {context}, but {lm.name} reads at most {lm.context}.")
     longest = context or lm.context or CONTEXT
-    tail = tail_length(lm.tokenizer)
+    frame = Frame.of(lm.tokenizer)
     asked, targets, ends = [], [], []
     too_long = 0
     for source, target in pairs:
-        read = lm.tokenizer.encode(source)
-        whole, offsets = lm.tokenizer.encode_offsets(target)
-        if max(len(read), len(whole)) > longest:
+        read = [*frame.before, *lm.tokenizer.encode(source, add_special_tokens=False), *frame.after]
+        ids, offsets = lm.tokenizer.encode_offsets(target, add_special_tokens=False)
+        written = [*frame.before, *ids, *frame.after]
+        if max(len(read), len(written)) > longest:
             too_long += 1
             continue
-        stops = [end for _, end in offsets]
-        if tail:
-            stops[-tail:] = [len(target)] * tail
-        asked.append(Asked([start, *whole], 1, read))
+        before, after = [0] * len(frame.before), [len(target)] * len(frame.after)
+        stops = [*before, *(end for _, end in offsets), *after]
+        asked.append(Asked([start, *written], 1, read))
         targets.append(target)
         ends.append(byte_ends(target, stops))
     if not asked:

@@ -57,13 +57,18 @@ def shifted(ids: Ids) -> Ids:
 
 
 def count(symbols: NDArray[np.integer], *, size: int, order: int) -> list[Level]:
-    """Count the n-grams of orders 1 to `order` in symbols [N], where `size` is V."""
+    """Count the n-grams of orders 1 to `order` in symbols [N], where `size` is V.
+
+    A text too short for the highest orders gives fewer.
+    """
     ids = symbols.astype(np.int32)
     occurrences = np.bincount(ids, minlength=size + 1).astype(np.int32)
     level = Level(np.arange(size + 1, dtype=np.int64), occurrences, _EMPTY)
     levels = []
     for _ in range(2, order + 1):
         longer, ids, before = _extended(level, ids, symbols, size)
+        if not len(longer.keys):
+            break
         levels.append(Level(level.keys, level.counts, before))
         level = longer
     return [*levels, level]
@@ -78,7 +83,7 @@ def _extended(
     """The level one order above `level`, its ids at every place, and `level`'s continuations."""
     contexts = shifted(ids)
     longer = np.full(len(ids), -1, dtype=np.int32)
-    keys, counts = [], []
+    keys, counts = [np.zeros(0, dtype=np.int64)], [_EMPTY]
     before = np.zeros(len(level.keys), dtype=np.int32)
     known = 0
     for first, last in _pieces(level.counts):

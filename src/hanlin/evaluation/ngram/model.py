@@ -173,7 +173,7 @@ def _choose(
         asked = _join(alphabet, parts)
         extra = float(sum(np.sum(part.extra) for part in parts))
         nats = [extra - float(logs.sum()) for logs in counts.each_order(asked)]
-        chosen = order or int(np.argmin(nats)) + 1
+        chosen = counts.order if order else int(np.argmin(nats)) + 1
         tried.append((nats[chosen - 1], extra, alphabet, counts.lowered(chosen), asked))
     tried.sort(key=lambda one: one[0])
     best: tuple[float, _Choice] | None = None
