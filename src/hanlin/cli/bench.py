@@ -1,8 +1,9 @@
 """``hanlin bench``: our speed on this machine beside the machine's own limit.
 
-Decoding one sequence is bound by memory: every weight is read for every token. Reading a prompt, or
-encoding, is bound by arithmetic: every weight is multiplied for every token. Both limits are
-measured in the same run (`hanlin.cli.machine`), so the fraction says what is left to gain here.
+Decoding one sequence is bound by memory: every weight is read for every token. Reading a prompt,
+encoding and training are bound by arithmetic: every weight is multiplied for every token. Both
+limits are measured in the same run (`hanlin.cli.machine`), so the fraction says what is left to
+gain here.
 """
 
 import statistics
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from hanlin.tasks import Encoder, LanguageModel, Model
 
-_DEFAULT = {"decode": "smollm2-135m", "prefill": "smollm2-135m", "encode": "minilm"}
+_DEFAULT = {"decode": "smollm2-135m", "prefill": "smollm2-135m", "encode": "minilm", "train": None}
 _PROMPT = 32
 """Tokens before the first when decoding is measured."""
 _WORDS = "The academy drafted, examined and explained. "
@@ -32,9 +33,9 @@ _TEXTS, _TEXT_TOKENS = 16, 128
 
 @click.command(
     help=say(
-        "Measure WHAT (decode: writing tokens; prefill: reading a prompt; encode: embedding) "
-        "beside the limit that this machine's memory or arithmetic sets.",
-        "测量 WHAT（decode：逐词生成；prefill：读入提示；encode：求向量），"
+        "Measure WHAT (decode: writing tokens; prefill: reading a prompt; encode: embedding; "
+        "train: training steps) beside the limit that this machine's memory or arithmetic sets.",
+        "测量 WHAT（decode：逐词生成；prefill：读入提示；encode：求向量；train：训练），"
         "并与本机内存或算力决定的极限相比。",
     )
 )
@@ -43,7 +44,10 @@ _TEXTS, _TEXT_TOKENS = 16, 128
 @click.option(
     "--tokens",
     type=click.IntRange(min=1),
-    help=say("Tokens written, or of the prompt.", "生成的词元数，或提示的词元数。"),
+    help=say(
+        "Tokens written, of the prompt, or of a text trained on.",
+        "生成的词元数、提示的词元数，或训练文本的词元数。",
+    ),
 )
 @click.option(
     "--repeats",
@@ -58,7 +62,7 @@ def command(
     what: str, model: str | None, tokens: int | None, repeats: int, dtype: str, as_json: bool
 ) -> None:
     """Measure and print."""
-    name = model or _DEFAULT[what]
+    name = model or _DEFAULT[what] or ""
     if what == "encode" and tokens is not None:
         raise InputError(
             f"encode reads {_TEXTS} texts of {_TEXT_TOKENS} tokens, so --tokens would be ignored. "
@@ -69,10 +73,16 @@ def command(
 
     from hanlin.tasks import Encoder, LanguageModel, load
 
-    lm = load(name, dtype=dtype)
-    if what == "encode":
-        rates, limit, basis = _encode(expect(lm, Encoder, verb=what, instead="minilm"), repeats)
+    if what == "train":
+        from hanlin.cli.training_speed import FRESH, training_rates
+
+        rates, limit, basis = training_rates(model, tokens=tokens, repeats=repeats, dtype=dtype)
+        name = model or FRESH
+    elif what == "encode":
+        encoder = expect(load(name, dtype=dtype), Encoder, verb=what, instead="minilm")
+        rates, limit, basis = _encode(encoder, repeats)
     else:
+        lm = load(name, dtype=dtype)
         writer = expect(lm, LanguageModel, verb=what, instead="smollm2-135m")
         measure = _decode if what == "decode" else _prefill
         rates, limit, basis = measure(writer, tokens, repeats)
