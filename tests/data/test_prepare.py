@@ -363,6 +363,12 @@ def test_a_worker_that_fails_or_dies_is_told(tmp_path, stage, word):
         prepare(tmp_path / "a.txt", tmp_path / "out", stages=[stage], workers=2)
 
 
+def test_it_is_part_of_the_public_surface():
+    import hanlin
+
+    assert hanlin.prepare is prepare
+
+
 def test_two_at_once_do_not_mix(tmp_path, tok):
     (tmp_path / "a.txt").write_text("text\n")
     partial = tmp_path / ".out.partial"

@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -251,10 +251,13 @@ def _work(
         one.file.size for one, own in recorded(planned, draft.units) if own and own[-1]["last"]
     )
     synced = time.monotonic()
-    with _progress("preparing", total, progress) as bar:
+    todo: Iterator[Step] = steps(planned, list(draft.units), stores, job.read)
+    with (
+        _progress("preparing", total, progress) as bar,
+        closing(perform(job, todo, workers=workers)) as done,
+    ):
         bar.update(before)
-        todo: Iterator[Step] = steps(planned, list(draft.units), stores, job.read)
-        for step, results in perform(job, todo, workers=workers):
+        for step, results in done:
             if step.ready is not None:
                 results = [step.ready]
             else:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -36,7 +36,9 @@ class HasTask(Protocol):
 Step = TypeVar("Step", bound=HasTask)
 
 
-def perform(job: Job, steps: Iterator[Step], *, workers: int) -> Iterator[tuple[Step, list[Made]]]:
+def perform(
+    job: Job, steps: Iterator[Step], *, workers: int
+) -> Generator[tuple[Step, list[Made]], None, None]:
     """Yield each step with what its task came to, in the order of the steps.
 
     With one worker the work is done in this process. Raises `HanlinError` where a worker dies, and

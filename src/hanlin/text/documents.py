@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-PART = 1 << 21
+PART = 1 << 20
 """Characters in one part of a document, at most."""
 
 _LINE_END = re.compile(r"(?<=\S)\n(?=\S)")

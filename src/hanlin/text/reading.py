@@ -7,8 +7,6 @@ from typing import Any
 
 from hanlin.errors import ConfigError
 
-SHOWN = 5
-"""Problems of one file that are told one by one; the rest are only counted."""
 RECORD = 1 << 26
 """Bytes (or characters) of the longest record that is read: a line of JSON, a page of HTML."""
 
@@ -55,12 +53,14 @@ class Reading:
     dropped: Counter[str] = field(default_factory=Counter)
     """What could not be read, by reason."""
     problems: list[str] = field(default_factory=list)
-    """The first of these in words."""
+    """The first of each reason in words."""
+    told: set[str] = field(default_factory=set)
 
     def drop(self, reason: str, message: str) -> None:
-        """Count something that cannot be read, and say so if it is one of the first."""
+        """Count something that cannot be read, and say so where it is the first of its kind."""
         self.dropped[reason] += 1
-        if len(self.problems) < SHOWN:
+        if reason not in self.told:
+            self.told.add(reason)
             self.problems.append(f"{self.name}: {message}")
 
     def note(self, message: str) -> None:

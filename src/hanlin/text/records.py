@@ -99,7 +99,8 @@ def separated(
     elif name in names:
         column = names.index(name)
     else:
-        raise _missing(name, names, "columns")
+        reading.drop("no such column", _missing(name, names, "columns"))
+        return
     try:
         for row in rows:
             where = f"line {rows.line_num}"
@@ -125,7 +126,8 @@ def parquet(stream: BinaryIO, settings: ReadSettings, reading: Reading) -> Itera
         file = pyarrow.parquet.ParquetFile(stream)
         names = file.schema_arrow.names
         if name.split(".")[0] not in names and name not in names:
-            raise _missing(name, names, "columns")
+            reading.drop("no such column", _missing(name, names, "columns"))
+            return
         root = name if name in names else name.split(".")[0]
         number = 0
         for batch in file.iter_batches(columns=[root], batch_size=512):
@@ -183,11 +185,9 @@ def _look(record: dict[str, Any], name: str) -> tuple[Any, bool]:
     return value, True
 
 
-def _missing(name: str, names: list[str], kind: str) -> FormatError:
+def _missing(name: str, names: list[str], kind: str) -> str:
     there = ", ".join(f"{name:.30}" for name in names[:12]) or "none"
-    return FormatError(
-        f"There is no {kind[:-1]} {name!r}; the {kind} are: {there}. Name the one with the text."
-    )
+    return f"there is no {kind[:-1]} {name!r}; the {kind} are: {there}. Name the one with the text."
 
 
 def _kind(value: Any) -> str:
