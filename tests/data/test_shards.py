@@ -153,6 +153,19 @@ def test_end_tokens_and_widths(tok):
         end_token(bare)
 
 
+@pytest.mark.parametrize("kind", ["bpe", "wordpiece", "unigram"])
+def test_every_kind_of_tokenizer_encodes_as_it_does_alone(texts, tmp_path, kind):
+    own = train(texts, kind=kind, vocab_size=420)
+    (tmp_path / "a.txt").write_text("--".join(texts), encoding="utf-8")
+    made = prepare(tmp_path / "a.txt", tmp_path / "out", tokenizer=own, split="--", workers=2)
+    shards = TokenShards.open(made.path)
+    end = end_token(own)
+    assert shards.documents == len(texts)
+    for number, one in enumerate(texts):
+        ids = shards.read(*shards.document_bounds(number)).tolist()
+        assert ids == [*own.encode(one.strip(), add_special_tokens=False), end]
+
+
 def test_a_vocabulary_beyond_sixteen_bits_takes_four_bytes(tmp_path):
     import tokenizers as rust
     from tokenizers import models, pre_tokenizers

@@ -21,7 +21,7 @@ from hanlin.data.units import Job
 from hanlin.data.workers import perform
 from hanlin.errors import ConfigError, InputError
 from hanlin.progress import Progress
-from hanlin.provenance import record, usable_cores
+from hanlin.provenance import record, usable_cores, versions
 from hanlin.text.reading import ReadSettings
 from hanlin.text.sources import Sources, find
 from hanlin.text.stages import Stage, key
@@ -74,8 +74,6 @@ def prepare(
     each other or an output that is something else, `InputError` where no document could be read,
     and `HanlinError` where the disk is full.
     """
-    from hanlin import __version__ as version
-
     started = time.monotonic()
     read = ReadSettings(format=format, field=field, split=split, header=header, encoding=encoding)
     if not 0 <= validation < 1:
@@ -126,7 +124,7 @@ def prepare(
             _nothing_left(draft.units, found)
             draft.sync()
             facts = {
-                "hanlin": version,
+                "hanlin": versions().get("hanlin"),
                 "settings": stated,
                 "sources": source_list(planned, draft.units, licence),
                 "provenance": record(config={"sources": list(found.named), **vars(read)}),
