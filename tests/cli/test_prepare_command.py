@@ -62,20 +62,12 @@ def test_documents_a_split_and_chinese(hanlin, folder, tmp_path, monkeypatch):
         lines = (out / side / "00000.jsonl").read_text(encoding="utf-8").splitlines()
         assert len(lines) == sides[side]["kept"] > 5
     monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
-    import importlib
-
-    from hanlin.cli import prepare
-
-    importlib.reload(prepare)
-    text = prepare._table(prepare_result(folder, tmp_path / "zh"))
-    assert "文档" in text
-    assert "位于" in text
-
-
-def prepare_result(folder, out):
+    from hanlin.cli.prepare import _table
     from hanlin.data.prepare import prepare
 
-    return prepare(folder, out)
+    text = _table(prepare(folder, tmp_path / "zh"))
+    assert "文档" in text
+    assert "位于" in text
 
 
 def test_stages_columns_and_standard_input(hanlin, tmp_path):
