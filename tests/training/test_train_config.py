@@ -70,6 +70,11 @@ def test_the_example_of_the_design() -> None:
     assert (config.precision, config.output) == ("bf16", Path("runs/first"))
 
 
+def test_fields_of_a_fresh_model_by_either_name() -> None:
+    fields = {"family": "llama", "n_layer": 3, "hidden_size": 64, "multiple": 64, "rope": {}}
+    assert read(model=fields).model == fields
+
+
 def test_what_must_be_said() -> None:
     with pytest.raises(ConfigError) as caught:
         read_config({}, into=TrainConfig)

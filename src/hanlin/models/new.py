@@ -178,7 +178,7 @@ ALIASES = {
 
 # A family or the tokenizer decides them.
 _DECIDED = ("family", "shape")
-_SETTABLE = [f.name for f in fields(ModelConfig) if f.name not in _DECIDED]
+_SETTABLE = [*(f.name for f in fields(ModelConfig) if f.name not in _DECIDED), "multiple"]
 
 
 def field_problems(given: Mapping[str, Any]) -> list[str]:
