@@ -67,6 +67,9 @@ def command(
     changes = [*overrides, *([f"budget={budget}"] if budget else [])]
     first = os.environ.get("RANK", "0") == "0"
 
+    if dry_run:
+        _forecast(source, changes, as_json=as_json)
+        return
     from hanlin.training import train
 
     result = train(source, overrides=changes, resume=resume)
@@ -74,6 +77,23 @@ def command(
         emit(result.as_json(), as_json=as_json, text=_told(result))
     if result.signal is not None:
         context.exit(128 + result.signal)
+
+
+def _forecast(source: str, changes: list[str], *, as_json: bool) -> None:
+    from hanlin.config import to_plain, write_config
+    from hanlin.reports.words import locale_language
+    from hanlin.training.budget import settle
+    from hanlin.training.forecast import forecast
+    from hanlin.training.surveying import model_of, survey
+
+    settings, choice = settle(source, changes)
+    facts, tokenizer = survey(settings)
+    told = forecast(settings, model_of(settings, tokenizer), facts)
+    language = locale_language()
+    reasons = choice.lines(language) if choice else []
+    data = {"config": to_plain(settings), "forecast": told.to_dict(), "reasons": reasons}
+    lines = [write_config(settings, comments=False), *reasons, *told.lines(language)]
+    emit(data, as_json=as_json, text="\n".join(lines))
 
 
 def _told(result: "TrainResult") -> str:

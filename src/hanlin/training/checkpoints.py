@@ -33,6 +33,7 @@ from torch.distributed.tensor import DTensor
 from hanlin.errors import HanlinError
 from hanlin.models.directory import load_directory, write_files
 from hanlin.models.exchange import sync
+from hanlin.models.families import describe
 from hanlin.models.transformer import Transformer
 from hanlin.tokenizers import Tokenizer
 from hanlin.training.distributed import World, fill
@@ -102,6 +103,8 @@ class Checkpoints:
                 _write_sharded(draft / "sharded", model, optimizer)
             if self.world.first:
                 if self.world.kind == "fsdp":
+                    about = json.dumps(describe(model.config), indent=2) + "\n"
+                    (draft / "config.json").write_text(about, encoding="utf-8")
                     tokenizer.save(draft)
                 else:
                     write_files(model, draft, tokenizer=tokenizer)

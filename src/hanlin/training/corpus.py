@@ -81,6 +81,9 @@ def read_corpus(config: TrainConfig, *, again: bool, tell: Callable[[str], None]
         train = sides[0]
         assert train is not None
         tokenizer = _same_tokenizer(config, train)
+    elif again and (folder / "train" / MANIFEST).is_file():
+        train = TokenShards.open(folder / "train")
+        tokenizer = train.tokenizer
     else:
         tokenizer = _tokenizer(config, folder, again, tell)
         train = _prepared(data.train, folder / "train", tokenizer, data, again, tell)

@@ -5,6 +5,8 @@ result = hanlin.train("runs/first/config.yaml", resume=True)
 """
 
 import contextlib
+import hashlib
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,15 +15,19 @@ from typing import Any
 
 import torch
 
-from hanlin.config import read_config, to_plain, write_config
+from hanlin.config import read_config, read_mapping, to_plain, write_config
 from hanlin.data.loader import Loader
 from hanlin.errors import ConfigError
 from hanlin.models import load as load_model
 from hanlin.models.config import ModelConfig
+from hanlin.models.directory import read_config as read_model_config
 from hanlin.models.families import describe
+from hanlin.models.named import resolve
 from hanlin.models.new import new_config
 from hanlin.models.transformer import Block, Transformer
-from hanlin.provenance import record, versions
+from hanlin.provenance import file_hash, record, versions
+from hanlin.reports.words import locale_language
+from hanlin.training.budget import Budget, Choice, merge, settle
 from hanlin.training.checkpoints import Checkpoint, Checkpoints, restore
 from hanlin.training.config import TrainConfig
 from hanlin.training.corpus import Corpus, read_corpus, size_of
@@ -60,12 +66,16 @@ def train(
     Raises `ConfigError` for settings that are wrong, an output that holds another run, or a resumed
     run that is not the same; `HanlinError` where the disk is full or the guard gives up.
     """
-    given = to_plain(config) if isinstance(config, TrainConfig) else config
-    settings = read_config(given, overrides, into=TrainConfig)
+    settings, choice = _settle(config, overrides, resume=resume)
+    if settings.budget is not None and (cores := Budget.parse(settings.budget).cores):
+        torch.set_num_threads(cores)
     world = join(settings.distributed, device=_device(settings))
     told: Sequence[Watcher] = ()
     if world.first:
         told = usual_watchers(settings.track) if watchers is None else watchers
+    for line in choice.lines(locale_language()) if choice else ():
+        for watcher in told:
+            watcher.message(line)
     with _alone(settings.output, world):
         checkpoints = Checkpoints(
             settings.output / "checkpoints",
@@ -79,6 +89,26 @@ def train(
         watcher.end(result)
     world.leave()
     return result
+
+
+def _settle(
+    config: str | Path | Mapping[str, Any] | TrainConfig, overrides: Sequence[str], *, resume: bool
+) -> tuple[TrainConfig, Choice | None]:
+    """The settings, with what a budget chooses; a run that goes on keeps what was chosen."""
+    given = to_plain(config) if isinstance(config, TrainConfig) else config
+    raw = read_mapping(given, overrides, into=TrainConfig)
+    if raw.get("budget") is not None:
+        if resume and (kept := Path(str(raw.get("output"))) / CONFIG).is_file():
+            chosen = read_mapping(kept, into=TrainConfig)
+            if raw.get("duration") is not None:
+                del chosen["duration"]
+            return read_config(merge(chosen, raw), into=TrainConfig), None
+        if raw.get("duration") is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise ConfigError(
+                "A budget is spent by one process, and torchrun started several. See what "
+                "`hanlin train CONFIG --dry-run` chooses, and put that into the configuration."
+            )
+    return settle(raw)
 
 
 def _device(settings: TrainConfig) -> str:
@@ -155,8 +185,8 @@ def _run(
         world.wait()
     objective = settings.objective.build()
     bf16 = settings.precision == "bf16"
-    network, parents = _model(settings, corpus)
-    mine = identity(settings, corpus, network.config)
+    network, parents = _model(settings, corpus, found)
+    mine = identity(settings, corpus, network.config) | {"parents": parents}
     if found is not None:
         refuse_another_run(found.state, mine)
         if torch.get_num_threads() != found.state["threads"]:
@@ -260,20 +290,30 @@ def resume_command(output: Path) -> str:
     return f"hanlin train {shlex.quote(str(output / CONFIG))} --resume"
 
 
-def _model(settings: TrainConfig, corpus: Corpus) -> tuple[Transformer, dict[str, str]]:
-    """The network to be trained in float32, and the hashes of what it was made from."""
+def _model(
+    settings: TrainConfig, corpus: Corpus, found: Checkpoint | None
+) -> tuple[Transformer, dict[str, str]]:
+    """The network to be trained in float32, and the hashes of what it was made from.
+
+    That of a checkpoint has no weights yet: they are put back by `restore`.
+    """
     if isinstance(settings.model, str):
-        network = load_model(settings.model, dtype="float32")
+        if found is not None:
+            network = Transformer(read_model_config(found.path))
+            parents = found.state["parents"]
+        else:
+            network = load_model(settings.model, dtype="float32")
+            parents = {settings.model: _hash(resolve(settings.model))}
+            for parameter in network.parameters():
+                # Mapped from a file until now: training writes, and needs memory of its own.
+                parameter.data = parameter.data.clone()
         _check_shape(settings, network.config)
         if corpus.tokenizer.vocab_size > network.config.vocab_size:
             raise ConfigError(
                 f"The tokenizer has {corpus.tokenizer.vocab_size} tokens, {settings.model} embeds "
                 f"{network.config.vocab_size}. Leave tokenizer out to use the model's own."
             )
-        for parameter in network.parameters():
-            # Mapped from a file until now: training writes, and needs memory of its own.
-            parameter.data = parameter.data.clone()
-        return network, {"model": settings.model}
+        return network, parents
     given = dict(settings.model)
     family = given.pop("family")
     config = new_config(family, tokenizer=corpus.tokenizer, **given)
@@ -281,6 +321,14 @@ def _model(settings: TrainConfig, corpus: Corpus) -> tuple[Transformer, dict[str
     network = Transformer(config)
     network.config = _sayable(config)
     return network, {}
+
+
+def _hash(path: Path) -> str:
+    """Of a model's weights: its file, or all files of its directory that hold some."""
+    if path.is_file():
+        return file_hash(path)
+    files = sorted(path.glob("*.safetensors"))
+    return hashlib.sha256("".join(map(file_hash, files)).encode()).hexdigest()
 
 
 def _sayable(config: ModelConfig) -> ModelConfig:
