@@ -185,7 +185,7 @@ def choose(
     peak = peak or machine_peak(config.precision)
     seconds = budget.seconds * _TRAINING
     given = raw.get("batch") or {}
-    length = given.get("length") or _length(facts)
+    length = given.get("length") or _length(facts, _GUESS * peak * seconds)
     candidates = [
         _candidate(_model(raw, sizes), sized, config.objective.name, length)
         for sizes in _shapes(length)
@@ -224,11 +224,15 @@ def choose(
     return Choice(changes=changes, reasons=reasons)
 
 
-def _length(facts: CorpusFacts) -> int:
-    """Long enough for a document, and for a few thousand pieces of the text."""
-    usual = facts.tokens / max(facts.documents, 1)
-    longest = max(facts.tokens / 500, 64.0)
-    return int(2 ** round(math.log2(min(max(usual, 64.0), 512.0, longest))))
+def _length(facts: CorpusFacts, operations: float) -> int:
+    """Long enough for a document, as far as the text has hundreds of pieces of it.
+
+    Beyond 256 tokens a small model learns more from more sequences than from longer ones.
+    """
+    usual = max(facts.tokens / max(facts.documents, 1), 64.0)
+    longest = 256.0 if operations < 1e16 else 1024.0
+    pieces = max(facts.tokens / 500, 64.0)
+    return int(2 ** round(math.log2(min(usual, longest, pieces))))
 
 
 def _shapes(length: int) -> list[dict[str, Any]]:
