@@ -24,14 +24,14 @@ def test_noise_costs_eight_bits_and_nothing_once_it_was_seen(compress):
     found = compressed_size(compress, [NOISE], training=[NOISE])
     assert found.alone.value == pytest.approx(8, abs=0.1)
     assert found.given_training is not None
-    assert 0 <= found.given_training.value < 0.15
+    assert 0 <= found.given_training.value < 0.3
 
 
 def test_it_knows_a_far_past(compress):
     far = os.urandom(1 << 20)
     found = compressed_size(compress, [NOISE], training=[NOISE, far])
     assert found.given_training is not None
-    assert found.given_training.value < 0.15
+    assert found.given_training.value < 0.3
 
 
 def test_cutting_into_documents_changes_nothing(compress):

@@ -46,7 +46,7 @@ def report(found: Evaluation) -> Report:
         (f"Evaluation of {found.model.name}", f"{found.model.name} 的评测"),
         tuple(parts),
         subtitle=(
-            f"{found.documents} documents, {size} bytes",
+            f"{found.documents} document{'s' * (found.documents > 1)}, {size} bytes",
             f"{found.documents} 篇文档，{size} 字节",
         ),
     )
@@ -84,10 +84,12 @@ def _table(found: Evaluation, rows: list[Measured]) -> Table:
             cells.append(None if row.saved is None else row.saved.value)
         cells.append(found.bytes / 1000 / max(row.seconds, 1e-9))
         body.append(tuple(cells))
-    note: Words = (
-        "Loss and perplexity are per token of each model's own; bits per byte compare them.",
-        "损失与困惑度按各模型自己的词元计；每字节比特数可互相比较。",
-    )
+    note: Words = ""
+    if len(rows) > 1:
+        note = (
+            "Loss and perplexity are per token of each model's own; bits per byte compare them.",
+            "损失与困惑度按各模型自己的词元计；每字节比特数可互相比较。",
+        )
     return Table("", tuple(columns), tuple(body), note=note)
 
 

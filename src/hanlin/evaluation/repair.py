@@ -37,6 +37,9 @@ def measure(lm: Model, texts: Texts, request: Request, *, objective: str, origin
     own = LOSSES[objective]
     pseudo = PSEUDO if isinstance(lm, MaskedLanguageModel) else {}
     wanted = request.wanted([own, *pseudo], default=[own], name=lm.name)
+    asked_pseudo = [name for name in wanted if name in pseudo]
+    if not asked_pseudo:
+        request.refuse(objective, "stride")
     begin = time.perf_counter()
     found: dict[str, Score] = {}
     tokens = 0
@@ -53,11 +56,10 @@ def measure(lm: Model, texts: Texts, request: Request, *, objective: str, origin
                 seed=request.seed,
                 progress=progress.advance,
             )
-    if isinstance(lm, MaskedLanguageModel) and any(name in pseudo for name in wanted):
+    if asked_pseudo:
+        assert isinstance(lm, MaskedLanguageModel)
         every, tokens = _pseudo(lm, texts, request)
-        found |= {name: every[PSEUDO[name]] for name in wanted if name in pseudo}
-    else:
-        request.refuse(objective, "stride")
+        found |= {name: every[PSEUDO[name]] for name in asked_pseudo}
     measured = Measured(
         name=lm.name,
         metrics={name: found[name] for name in wanted},
