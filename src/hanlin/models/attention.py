@@ -59,13 +59,13 @@ class Attention(nn.Module):
             return self._finish(self._attend_training(qkv, span, sliding, rotation))
         # Split rather than sliced: the gradients of slices are sums of padded copies.
         qkv = qkv.transpose(1, 2)
-        qk, v = qkv.split([H + K, K], 1)
+        qk, v = torch.split(qkv, [H + K, K], 1)
         if self.q_norm is not None and self.k_norm is not None:
-            q, k = qk.split([H, K], 1)
+            q, k = torch.split(qk, [H, K], 1)
             qk = torch.cat([self.q_norm(q), self.k_norm(k)], 1)
         if rotation is not None:
             qk = rotate(qk, *rotation)
-        q, k = qk.split([H, K], 1)
+        q, k = torch.split(qk, [H, K], 1)
         if span.cache is None:
             mask, causal = span.mask(0, sliding=sliding)
             return self._finish(self._attend(q, k, v, mask, causal=causal))
@@ -89,7 +89,7 @@ class Attention(nn.Module):
     ) -> Tensor:
         H, K = self.heads, self.kv_heads
         if self.q_norm is not None and self.k_norm is not None:
-            q, k, v = qkv_BTPC.split([H, K, K], 2)
+            q, k, v = torch.split(qkv_BTPC, [H, K, K], 2)
             qkv_BTPC = torch.cat([self.q_norm(q), self.k_norm(k), v], 2)
         if rotation is not None:
             cos, sin = (t.to(qkv_BTPC.dtype) for t in rotation)
@@ -160,7 +160,7 @@ class Attention(nn.Module):
         """Keys and values [B, K, S, C] of an encoder's output."""
         B, S, _ = memory_BSD.shape
         kv = self.kv(memory_BSD).view(B, S, 2 * self.kv_heads, self.channels).transpose(1, 2)
-        k, v = kv.split(self.kv_heads, 1)
+        k, v = torch.split(kv, self.kv_heads, 1)
         return k, v
 
     def _attend(

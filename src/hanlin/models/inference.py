@@ -24,7 +24,9 @@ from torch import Tensor, nn
 from hanlin.kernels.packed import PackedLinear, accelerate
 from hanlin.models.cache import Cache
 from hanlin.models.layers import LayerNorm, RMSNorm
-from hanlin.models.transformer import Block, Stack, Transformer
+from hanlin.models.positions import rotated
+from hanlin.models.stack import Block, Stack
+from hanlin.models.transformer import Transformer
 
 _NONE, _RMS, _LAYER, _LAYER_WITH_BIAS = range(4)
 
@@ -102,14 +104,8 @@ class TokenStep(nn.Module):
         qk = qkv[:, : H + K]
         if self.kinds[1] != 0:
             qk = torch.cat([self.norm(qkv[:, :H], 1), self.norm(qkv[:, H : H + K], 2)], 1)
-        rotated = cos.shape[-1]
-        if rotated > 0:
-            half = rotated // 2
-            turning = qk[..., :rotated]
-            turned = turning * cos
-            turned[..., :half].addcmul_(turning[..., half:], sin[..., :half])
-            turned[..., half:].addcmul_(turning[..., :half], sin[..., half:])
-            qk = turned if rotated == C else torch.cat([turned, qk[..., rotated:]], -1)
+        if cos.shape[-1] > 0:
+            qk = rotated(qk, cos, sin)
         q, k, v = qk[:, :H], qk[:, H:], qkv[:, H + K :]
         if len(starts) == 1:
             keys.narrow(2, starts[0], 1).copy_(k)

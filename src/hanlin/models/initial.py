@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 if TYPE_CHECKING:
-    from hanlin.models.transformer import Stack, Transformer
+    from hanlin.models.stack import Stack
+    from hanlin.models.transformer import Transformer
 
 
 @torch.no_grad()

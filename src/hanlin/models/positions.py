@@ -114,7 +114,7 @@ def rotate(x_BHTC: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         cos, sin = cos.to(x_BHTC.dtype), sin.to(x_BHTC.dtype)
     if torch.is_grad_enabled() and x_BHTC.requires_grad and not torch.compiler.is_compiling():
         return _Rotation.apply(x_BHTC, cos, sin)  # type: ignore[no-any-return, no-untyped-call]
-    return _rotated(x_BHTC, cos, sin)
+    return rotated(x_BHTC, cos, sin)
 
 
 class _Rotation(torch.autograd.Function):
@@ -123,24 +123,25 @@ class _Rotation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         ctx.save_for_backward(cos, sin)
-        return _rotated(x, cos, sin)
+        return rotated(x, cos, sin)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         cos, sin = ctx.saved_tensors
-        return _rotated(grad, cos, -sin), None, None
+        return rotated(grad, cos, -sin), None, None
 
 
-def _rotated(x_BHTC: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    rotated = cos.shape[-1]
-    half = rotated // 2
-    turning = x_BHTC if rotated == x_BHTC.shape[-1] else x_BHTC[..., :rotated]
+def rotated(x_BHTC: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """`rotate` where no gradient is asked for; TorchScript reads it too."""
+    width = cos.shape[-1]
+    half = width // 2
+    turning = x_BHTC if width == x_BHTC.shape[-1] else x_BHTC[..., :width]
     turned = turning * cos
     turned[..., :half].addcmul_(turning[..., half:], sin[..., :half])
     turned[..., half:].addcmul_(turning[..., :half], sin[..., half:])
-    if rotated == x_BHTC.shape[-1]:
+    if width == x_BHTC.shape[-1]:
         return turned
-    return torch.cat([turned, x_BHTC[..., rotated:]], -1)
+    return torch.cat([turned, x_BHTC[..., width:]], -1)
 
 
 def positions_within(segments_BT: Tensor, real_BT: Tensor | None = None) -> Tensor:

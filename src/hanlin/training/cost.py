@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from hanlin.models.config import ModelConfig
-from hanlin.models.transformer import Stack, Transformer
+from hanlin.models.stack import Stack
+from hanlin.models.transformer import Transformer
 from hanlin.training.optimizer_settings import OptimizerSettings
 from hanlin.training.optimizers import parameter_groups
 

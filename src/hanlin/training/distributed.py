@@ -22,7 +22,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hanlin.data.batch import Batch
 from hanlin.errors import ConfigError
-from hanlin.models.transformer import Block, Transformer
+from hanlin.models.stack import Block
+from hanlin.models.transformer import Transformer
 
 Kind = Literal["none", "ddp", "fsdp"]
 _PATIENCE = timedelta(days=1)  # while one process prepares the data, the others wait
