@@ -24,6 +24,8 @@ _QUERIES = (64, 256)
 
 Rotation = tuple[Tensor, Tensor]
 """Cosine and signed sine, broadcast over [B, T, heads, rotated channels]."""
+_How = tuple[int, int, float, bool]
+"""H, K, the scale, and whether attention is causal."""
 
 
 def attend_packed(
@@ -41,6 +43,11 @@ def attend_packed(
     mask: added to the scores, [1 or B, 1 or H, T, T]; None: nothing is. causal: no query sees a
     later key; a mask, where there is one, says so too. Differentiable once, in the mask as well.
     """
+    if torch.compiler.is_compiling() and not (mask is not None and mask.requires_grad):
+        cos, sin = rotation or (None, None)
+        mask = None if mask is None else mask.to(qkv_BTPC.dtype)
+        made: Tensor = _compiled(qkv_BTPC, mask, cos, sin, heads, kv_heads, scale, causal)[0]
+        return made
     y: Tensor = _Packed.apply(  # type: ignore[no-untyped-call]
         qkv_BTPC, mask, rotation, (heads, kv_heads, scale, causal)
     )
@@ -58,42 +65,141 @@ def attend(
 class _Packed(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        qkv: Tensor,
-        mask: Tensor | None,
-        rotation: Rotation | None,
-        how: tuple[int, int, float, bool],
+        ctx: Any, qkv: Tensor, mask: Tensor | None, rotation: Rotation | None, how: _How
     ) -> Tensor:
-        heads, kv_heads, scale, causal = how
-        qk = qkv[:, :, : heads + kv_heads]
-        if rotation is not None:
-            qk = turn(qk, *rotation, out=torch.empty_like(qk))
-        q, k, v = qk[:, :, :heads], qk[:, :, heads:], qkv[:, :, heads + kv_heads :]
         ctx.mask_type = mask is not None and mask.dtype
         mask = None if mask is None else mask.to(qkv.dtype)
+        y, qk = _packed_forward(qkv, mask, rotation, how)
         ctx.save_for_backward(qk, qkv, mask)
         ctx.rotation, ctx.how = rotation, how
-        return _forward(q, k, v, mask, scale, causal)
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         qk, qkv, mask = ctx.saved_tensors
-        heads, kv_heads, scale, causal = ctx.how
-        both = heads + kv_heads
-        d_qkv = torch.empty_like(qkv)
-        d_turned = d_qkv[:, :, :both] if ctx.rotation is None else torch.empty_like(qk)
         d_mask = None
         if ctx.needs_input_grad[1]:
             d_mask = torch.zeros_like(mask, dtype=_wide(qkv.dtype))
-        _backward(
-            dy, qk[:, :, :heads], qk[:, :, heads:], qkv[:, :, both:], mask, scale, causal,
-            (d_turned[:, :, :heads], d_turned[:, :, heads:], d_qkv[:, :, both:], d_mask),
-        )  # fmt: skip
-        if ctx.rotation is not None:
-            cos, sin = ctx.rotation
-            turn(d_turned, cos, -sin, out=d_qkv[:, :, :both])
+        d_qkv = _packed_backward(dy, qk, qkv, mask, ctx.rotation, ctx.how, d_mask)
         return d_qkv, None if d_mask is None else d_mask.to(ctx.mask_type), None, None
+
+
+def _packed_forward(
+    qkv: Tensor, mask: Tensor | None, rotation: Rotation | None, how: _How
+) -> tuple[Tensor, Tensor]:
+    """What attention gives, and the queries and keys as they were turned."""
+    heads, kv_heads, scale, causal = how
+    qk = qkv[:, :, : heads + kv_heads]
+    if rotation is not None:
+        qk = turn(qk, *rotation, out=torch.empty_like(qk))
+    q, k, v = qk[:, :, :heads], qk[:, :, heads:], qkv[:, :, heads + kv_heads :]
+    return _forward(q, k, v, mask, scale, causal), qk
+
+
+def _packed_backward(
+    dy: Tensor,
+    qk: Tensor,
+    qkv: Tensor,
+    mask: Tensor | None,
+    rotation: Rotation | None,
+    how: _How,
+    d_mask: Tensor | None,
+) -> Tensor:
+    """The gradient of the projections; the mask's is added to `d_mask`."""
+    heads, kv_heads, scale, causal = how
+    both = heads + kv_heads
+    d_qkv = torch.empty_like(qkv)
+    d_turned = d_qkv[:, :, :both] if rotation is None else torch.empty_like(qk)
+    _backward(
+        dy, qk[:, :, :heads], qk[:, :, heads:], qkv[:, :, both:], mask, scale, causal,
+        (d_turned[:, :, :heads], d_turned[:, :, heads:], d_qkv[:, :, both:], d_mask),
+    )  # fmt: skip
+    if rotation is not None:
+        cos, sin = rotation
+        turn(d_turned, cos, -sin, out=d_qkv[:, :, :both])
+    return d_qkv
+
+
+# A compiler sees one operation, and does not unroll the loop over sequences.
+
+
+@torch.library.custom_op("hanlin::attend_packed", mutates_args=())
+def _compiled(
+    qkv: Tensor,
+    mask: Tensor | None,
+    cos: Tensor | None,
+    sin: Tensor | None,
+    heads: int,
+    kv_heads: int,
+    scale: float,
+    causal: bool,
+) -> tuple[Tensor, Tensor]:
+    rotation = None if cos is None or sin is None else (cos, sin)
+    y, qk = _packed_forward(qkv, mask, rotation, (heads, kv_heads, scale, causal))
+    return y.contiguous(), qk.clone() if rotation is None else qk.contiguous()
+
+
+@_compiled.register_fake
+def _(
+    qkv: Tensor,
+    mask: Tensor | None,
+    cos: Tensor | None,
+    sin: Tensor | None,
+    heads: int,
+    kv_heads: int,
+    scale: float,
+    causal: bool,
+) -> tuple[Tensor, Tensor]:
+    B, T, _, C = qkv.shape
+    return qkv.new_empty(B, T, heads, C), qkv.new_empty(B, T, heads + kv_heads, C)
+
+
+@torch.library.custom_op("hanlin::attend_packed_backward", mutates_args=())
+def _compiled_backward(
+    dy: Tensor,
+    qk: Tensor,
+    qkv: Tensor,
+    mask: Tensor | None,
+    cos: Tensor | None,
+    sin: Tensor | None,
+    heads: int,
+    kv_heads: int,
+    scale: float,
+    causal: bool,
+) -> Tensor:
+    rotation = None if cos is None or sin is None else (cos, sin)
+    how = (heads, kv_heads, scale, causal)
+    return _packed_backward(dy, qk, qkv.contiguous(), mask, rotation, how, None)
+
+
+@_compiled_backward.register_fake
+def _(
+    dy: Tensor,
+    qk: Tensor,
+    qkv: Tensor,
+    mask: Tensor | None,
+    cos: Tensor | None,
+    sin: Tensor | None,
+    heads: int,
+    kv_heads: int,
+    scale: float,
+    causal: bool,
+) -> Tensor:
+    return qkv.new_empty(qkv.shape)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    qkv, mask, cos, sin, *how = inputs
+    ctx.save_for_backward(output[1], qkv, mask, cos, sin)
+    ctx.how = how
+
+
+def _compiled_gradient(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    return _compiled_backward(dy, *ctx.saved_tensors, *ctx.how), *(None,) * 7
+
+
+_compiled.register_autograd(_compiled_gradient, setup_context=_keep)
 
 
 class _Apart(torch.autograd.Function):

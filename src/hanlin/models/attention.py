@@ -55,7 +55,7 @@ class Attention(nn.Module):
         B, T, _ = x_BTD.shape
         H, K, C = self.heads, self.kv_heads, self.channels
         qkv = self.qkv(x_BTD).view(B, T, H + 2 * K, C)
-        if span.cache is None and self._trains_narrow(qkv):
+        if span.cache is None and self._trains_narrow(qkv, traced=span.bias is None):
             return self._finish(self._attend_training(qkv, span, sliding, rotation))
         # Split rather than sliced: the gradients of slices are sums of padded copies.
         qkv = qkv.transpose(1, 2)
@@ -72,10 +72,14 @@ class Attention(nn.Module):
         span.cache.write(layer, span.groups, k, v)
         return self._finish(self._attend_cached(q, span, span.cache, layer, sliding=sliding))
 
-    def _trains_narrow(self, projected: Tensor) -> bool:
-        """Whether the kernel for training stands in: bfloat16 on a CPU, without caps or dropout."""
+    def _trains_narrow(self, projected: Tensor, *, traced: bool) -> bool:
+        """Whether the kernel for training stands in: bfloat16 on a CPU, without caps or dropout.
+
+        traced: whether a compiler may meet it here.
+        """
         return (
             narrow_type(projected) == projected.dtype
+            and (traced or not torch.compiler.is_compiling())
             and self.softcap is None
             and not (self.training and self.dropout)
         )
@@ -136,7 +140,7 @@ class Attention(nn.Module):
         q = self.q(x_BTD).view(B, T, self.heads, self.channels).transpose(1, 2)
         if span.cache is None:
             assert span.memory is not None
-            if self._trains_narrow(q):
+            if self._trains_narrow(q, traced=False):
                 k, v = (t.transpose(1, 2) for t in self.project_source(span.memory))
                 y = attend(
                     q.transpose(1, 2), k, v, scale=self.scale, mask=span.memory_added(q.dtype)

@@ -27,7 +27,9 @@ def trains_here(x: Tensor) -> bool:
 
 def narrow_type(x: Tensor) -> torch.dtype | None:
     """The type products are made in where the kernels for training stand in (autocast), or None."""
-    if not trains_here(x) or x.dtype == torch.float64 or not torch.is_autocast_enabled("cpu"):
+    if not torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype == torch.float64:
+        return None
+    if not torch.is_autocast_enabled("cpu"):
         return None
     return torch.get_autocast_dtype("cpu")
 
