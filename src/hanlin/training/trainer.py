@@ -266,8 +266,10 @@ class Trainer:
             return
         begin = time.monotonic()
         self.loss.eval()
-        found = self.validation.look(self.loss, self.world, everything=everything)
-        samples = tuple(self.samples()) if self.samples else ()
+        # Batches of other sizes and single tokens would each be compiled for, a minute at a time.
+        with torch.compiler.set_stance("force_eager"):
+            found = self.validation.look(self.loss, self.world, everything=everything)
+            samples = tuple(self.samples()) if self.samples else ()
         best = all(found["loss"] < earlier["loss"] for earlier in self.evaluations.values())
         self.evaluations[self.place.step] = found
         if self.world.first:
