@@ -9,9 +9,9 @@ from hanlin.evaluation.scores import Totals, Units
 from hanlin.evaluation.texts import Texts
 from hanlin.progress import Progress
 
-TRAINING_BYTES = 1 << 27
-"""Of the training text, so many bytes at most are used: counting takes some 30 bytes of memory a
-byte."""
+TRAINING_BYTES = 1 << 26
+"""Of the training text, so many bytes at most are used: counting takes some 50 bytes of memory for
+each, and two seconds a megabyte."""
 
 
 def ngram(

@@ -50,6 +50,10 @@ class Alphabet(Protocol):
         """The symbols of a text, without a mark at its beginning."""
         ...
 
+    def ids(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """The ids of many texts, as `symbols` gives them."""
+        ...
+
     def text(self, ids: Sequence[int]) -> str:
         """What symbols spell."""
         ...
@@ -69,6 +73,9 @@ class Bytes:
     def symbols(self, text: str) -> Symbols:
         ids = np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int32)
         return Symbols(ids, np.arange(1, len(ids) + 1))
+
+    def ids(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        return [self.symbols(text).ids for text in texts]
 
     def text(self, ids: Sequence[int]) -> str:
         return bytes(ids).decode("utf-8", "replace")
@@ -102,13 +109,19 @@ class Characters:
         return len(self.points) + 1
 
     def symbols(self, text: str) -> Symbols:
-        points = _points(text)
-        places = np.searchsorted(self.points, points)
-        places[places == len(self.points)] = 0
-        known = self.points[places] == points
-        ids = np.where(known, places, len(self.points)).astype(np.int32)
-        ends = byte_ends(text, np.arange(1, len(points) + 1))
-        return Symbols(ids, ends, np.where(known, 0.0, self._unknown))
+        [ids] = self.ids([text])
+        ends = byte_ends(text, np.arange(1, len(ids) + 1))
+        return Symbols(ids, ends, np.where(ids < len(self.points), 0.0, self._unknown))
+
+    def ids(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        found = []
+        for text in texts:
+            points = _points(text)
+            places = np.searchsorted(self.points, points)
+            places[places == len(self.points)] = 0
+            known = self.points[places] == points
+            found.append(np.where(known, places, len(self.points)).astype(np.int32))
+        return found
 
     def text(self, ids: Sequence[int]) -> str:
         known = [chr(int(self.points[i])) if i < len(self.points) else "\ufffd" for i in ids]
@@ -145,6 +158,10 @@ class Tokens:
         ids, offsets = self.tokenizer.encode_offsets(text, add_special_tokens=False)
         ends = byte_ends(text, [end for _, end in offsets])
         return Symbols(np.array(ids, dtype=np.int32), ends)
+
+    def ids(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        encoded = self.tokenizer.encode_batch(texts, add_special_tokens=False)
+        return [np.array(ids, dtype=np.int32) for ids in encoded]
 
     def text(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(ids)

@@ -50,10 +50,10 @@ class Smoothed:
     keys: NDArray[np.int64]
     counts: NDArray[np.int32]
     """Of each n-gram: occurrences at the highest order, contexts below."""
+    size: int
+    """V."""
     discounts: NDArray[np.float64]
     """What is taken off counts of 0, 1, 2, and 3 or more [4]."""
-    context: NDArray[np.int64]
-    """Of each n-gram."""
     totals: NDArray[np.float64]
     """Sum of the counts that continue each context."""
     shares: NDArray[np.float64]
@@ -71,16 +71,15 @@ class Smoothed:
     ) -> "Smoothed":
         """contexts: how many there are; None for the one of order 1. taken: discounts, if known."""
         if contexts is None:
-            contexts, context = 1, np.zeros(len(counts), dtype=np.int64)
+            contexts = 1
             counts = counts.copy()
             counts[size] = 0  # a document's beginning is not predicted
-        else:
-            context = level.keys // size
+        context = _contexts(level.keys, size, contexts)
         taken = discounts(counts) if taken is None else taken
         totals = np.bincount(context, counts, minlength=contexts).astype(np.float64)
         lost = np.bincount(context, taken[np.minimum(counts, 3)], minlength=contexts)
         shares = np.divide(lost, totals, out=np.ones(contexts), where=totals > 0)
-        return cls(level.keys, counts, taken, context, totals, shares)
+        return cls(level.keys, counts, size, taken, totals, shares)
 
     def kept(self, ids: NDArray[np.integer]) -> NDArray[np.float64]:
         """The discounted count of each n-gram; 0 where it is unknown (-1)."""
@@ -89,12 +88,18 @@ class Smoothed:
 
     def kinds(self) -> NDArray[np.float64]:
         """How many n-grams of count 1, of 2, and of 3 or more continue each context [3, C]."""
+        context = _contexts(self.keys, self.size, len(self.totals))
         return np.stack(
             [
-                np.bincount(self.context, chosen, minlength=len(self.totals))
+                np.bincount(context, chosen, minlength=len(self.totals))
                 for chosen in (self.counts == 1, self.counts == 2, self.counts >= 3)
             ]
         )
+
+
+def _contexts(keys: NDArray[np.int64], size: int, count: int) -> NDArray[np.int64]:
+    """The context of each n-gram; of order 1 there is one, which every symbol continues."""
+    return keys // size if count > 1 else np.zeros(len(keys), dtype=np.int64)
 
 
 class KneserNey:

@@ -17,7 +17,6 @@ from hanlin.evaluation.ngram.alphabet import (
     Alphabet,
     Bytes,
     Characters,
-    Symbols,
     Tokens,
     Unit,
     alphabet_from,
@@ -29,10 +28,12 @@ from hanlin.evaluation.scores import TextScore
 
 ORDERS = {"bytes": 10, "characters": 8, "tokens": 6}
 """The highest order tried for each unit: where figures on English and Chinese stop improving."""
-VOCABULARIES = (512, 1024, 2048)
+VOCABULARIES = (512, 2048)
 """Sizes of the BPEs that are tried."""
 _SAMPLE = 1 << 21
 """Characters of the text that the choice is made on."""
+_AT_ONCE = 256
+"""Texts encoded together."""
 _HELD_OUT = 0.05
 _MANY = 100
 """From so many documents on, whole ones are held out."""
@@ -169,9 +170,8 @@ def _choose(
         say(f"trying {alphabet.name}")
         highest = order or next(n for kind, n in ORDERS.items() if alphabet.name.startswith(kind))
         counts = KneserNey.train(_stream(alphabet, training), size=alphabet.size, order=highest)
-        parts = [alphabet.symbols(text) for text in held_out]
-        asked = _join(alphabet, parts)
-        extra = float(sum(np.sum(part.extra) for part in parts))
+        asked = _stream(alphabet, held_out)
+        extra = float(sum(np.sum(alphabet.symbols(text).extra) for text in held_out))
         nats = [extra - float(logs.sum()) for logs in counts.each_order(asked)]
         chosen = counts.order if order else int(np.argmin(nats)) + 1
         tried.append((nats[chosen - 1], extra, alphabet, counts.lowered(chosen), asked))
@@ -234,10 +234,9 @@ def _split(texts: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _stream(alphabet: Alphabet, texts: Sequence[str]) -> NDArray[np.int32]:
-    return _join(alphabet, [alphabet.symbols(text) for text in texts])
-
-
-def _join(alphabet: Alphabet, parts: Sequence[Symbols]) -> NDArray[np.int32]:
     """The symbols of all texts, each after the mark that begins it."""
+    pieces: list[NDArray[np.int32]] = []
+    for start in range(0, len(texts), _AT_ONCE):
+        pieces += alphabet.ids(texts[start : start + _AT_ONCE])
     mark = np.array([alphabet.size], dtype=np.int32)
-    return np.concatenate([piece for part in parts for piece in (mark, part.ids)])
+    return np.concatenate([part for ids in pieces for part in (mark, ids)])
