@@ -1,8 +1,8 @@
 """What `make demo` shows: the commands a newcomer would type, run for real, one after the other.
 
 Nothing here is canned: each step prints a command and runs it as you would. It ends with the next
-commands to try. Takes about five minutes beside the downloads (178 MB, once), three of them for making
-a model.
+commands to try. Takes about five minutes beside the downloads (178 MB, once), three of them for
+making a model.
 """
 
 import json
@@ -125,7 +125,7 @@ def main() -> None:
         f"That took {minutes} min {seconds} s. Next:", f"用时 {minutes} 分 {seconds} 秒。接下来："
     )
     print("  .venv/bin/hanlin chat smollm2-135m       talk with it yourself  自己和它聊聊")
-    print("  .venv/bin/hanlin generate runs/python/model 'import '     what you have just made  刚刚做好的模型")
+    print("  .venv/bin/hanlin generate runs/python/model import      try your own  试试自己的模型")
     print("  .venv/bin/hanlin --help                  all that it does       全部功能")
 
 

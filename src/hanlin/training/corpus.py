@@ -17,7 +17,7 @@ from hanlin.data.examples import TokenSource
 from hanlin.data.order import SPLIT, rng
 from hanlin.data.pairs import Pair, Pairs, read_pairs
 from hanlin.data.prepare import prepare
-from hanlin.data.shards import MANIFEST, TokenShards
+from hanlin.data.shards import MANIFEST, TokenShards, end_token, read_manifest
 from hanlin.data.split import split
 from hanlin.errors import ConfigError
 from hanlin.models.exchange import sync
@@ -26,6 +26,7 @@ from hanlin.text.read import read_documents
 from hanlin.text.reading import ReadSettings
 from hanlin.tokenizers import Tokenizer
 from hanlin.tokenizers import train as learn
+from hanlin.tokenizers.bytelevel import around
 from hanlin.tokenizers.train import SPECIAL_TOKENS
 from hanlin.training.config import DataSettings, TrainConfig
 
@@ -40,6 +41,11 @@ _NEEDED: dict[str, tuple[str, ...]] = {
     "seq2seq": ("<pad>",),
 }
 """Special tokens that an objective needs of a tokenizer, beside those its kind has anyway."""
+
+
+_CLOSED = ("span-corruption", "denoising", "seq2seq")
+"""Objectives whose encoder reads texts that are closed by the end token. A tokenizer learnt for one
+closes them itself, so that the model reads its source in use as it did in training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +113,10 @@ def read_corpus(config: TrainConfig, *, again: bool, tell: Callable[[str], None]
 
 def _shards(source: Path) -> TokenShards | None:
     """The token shards a source names, itself or by its side ``train``; None for raw text."""
-    if (source / MANIFEST).is_file():
-        return TokenShards.open(source)
-    if (source / "train" / MANIFEST).is_file():
-        return TokenShards.open(source / "train")
+    for place in (source, source / "train"):
+        # Clean documents, which `prepare` makes without a tokenizer, have a manifest too.
+        if (manifest := read_manifest(place)) is not None and manifest.get("tokenizer"):
+            return TokenShards.open(place)
     return None
 
 
@@ -210,6 +216,8 @@ def _tokenizer(
         needed = _NEEDED[config.objective.name]
         settings["special_tokens"] = list(dict.fromkeys([*own, *needed]))
     learnt = learn(_texts(config), **settings)
+    if config.objective.name in _CLOSED and learnt.encode("a")[-1] != end_token(learnt):
+        around(learnt.backend, after=[learnt.backend.id_to_token(end_token(learnt))])
     draft = folder / ".tokenizer.partial"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
