@@ -217,7 +217,7 @@ def _tokenizer(
         settings["special_tokens"] = list(dict.fromkeys([*own, *needed]))
     learnt = learn(_texts(config), **settings)
     if config.objective.name in _CLOSED and learnt.encode("a")[-1] != end_token(learnt):
-        around(learnt.backend, after=[learnt.backend.id_to_token(end_token(learnt))])
+        around(learnt.backend, after=[learnt.decode([end_token(learnt)])])
     draft = folder / ".tokenizer.partial"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
