@@ -1,0 +1,37 @@
+"""Every example has settings that are accepted, and says the same in both languages."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from hanlin.config import read_config
+from hanlin.models.new import new_config
+from hanlin.training.config import TrainConfig
+
+EXAMPLES = sorted(path.parent for path in Path(__file__).parents[2].glob("examples/*/train.yaml"))
+
+
+def test_there_is_one_for_each_shape_and_one_in_chinese() -> None:
+    assert len(EXAMPLES) >= 4
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_its_settings_are_accepted_as_they_stand(example: Path) -> None:
+    settings = read_config(example / "train.yaml", into=TrainConfig)
+    assert isinstance(settings.model, dict)
+    fields = dict(settings.model)
+    assert isinstance(settings.tokenizer, dict)
+    config = new_config(fields.pop("family"), vocab_size=settings.tokenizer["vocab_size"], **fields)
+    assert config.shape in settings.objective.build().shapes
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_both_languages_show_the_same_commands(example: Path) -> None:
+    english, chinese = (
+        re.findall(r"^    (.*)", (example / name).read_text(encoding="utf-8"), re.M)
+        for name in ("README.md", "README.zh.md")
+    )
+    plain = [[re.sub(r"\s*#.*", "", line) for line in lines] for lines in (english, chinese)]
+    assert plain[0] == plain[1]
+    assert any(line.startswith("hanlin train") for line in plain[0])
