@@ -6,6 +6,7 @@ making a model.
 """
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -94,22 +95,21 @@ def own_model() -> None:
         "用 Python 自带的文本，训练一个自己的模型。",
     )
     library = Path(sysconfig.get_path("stdlib"))
-    work = ROOT / "runs" / "python"
-    shutil.rmtree(work, ignore_errors=True)
-    text = work / "text"
-    run("prepare", f"{library}/*.py", f"{library}/pydoc_data/topics.py", "-o", str(text),
+    shutil.rmtree("runs/python", ignore_errors=True)
+    text, model = "runs/python/text", "runs/python/model"
+    run("prepare", f"{library}/*.py", f"{library}/pydoc_data/topics.py", "-o", text,
         "--validation", "5%")  # fmt: skip
-    run("train", str(ROOT / "examples" / "python" / "train.yaml"))
-    print("\nHow good is it? Beside an n-gram model and xz, which had the same text:", flush=True)
-    print("它有多好？旁边是用同样文本训练的 n 元模型与 xz：", flush=True)
-    run("evaluate", str(work / "model"), f"{text}/validation/*.jsonl",
-        "--baselines", f"{text}/train/*.jsonl", "--limit", "200000")  # fmt: skip
-    run("generate", str(work / "model"), "    def __init__(self, name", "--max-new-tokens", "60",
+    run("train", "examples/python/train.yaml")
+    print("\nHow good is it? Beside an n-gram model, xz and zstd, which had the same text:")
+    print("它有多好？旁边是用同样文本训练的 n 元模型、xz 与 zstd：", flush=True)
+    run("evaluate", model, f"{text}/validation/*.jsonl", "--baselines", f"{text}/train/*.jsonl")
+    run("generate", model, "    def __init__(self, name", "--max-new-tokens", "60",
         "--temperature", "0.6", "--seed", "1")  # fmt: skip
-    print(f"  {work / 'model' / 'report.html'}: its curves and samples  它的曲线与样例")
+    print(f"  {model}/report.html: its curves and samples  它的曲线与样例")
 
 
 def main() -> None:
+    os.chdir(ROOT)
     start = time.perf_counter()
     heading("Real weights, hash-checked.", "真实的权重，逐一校验。")
     run("pull", "smollm2-135m")

@@ -2,11 +2,9 @@
 
 import lzma
 import os
-import sys
 
 import pytest
 
-from hanlin.errors import ConfigError
 from hanlin.evaluation.compression import COMPRESSORS, compressed_size, xz
 
 NOISE = os.urandom(30_000)
@@ -15,8 +13,6 @@ PROSE = b"The academy drafted, examined and explained the words of the emperor. 
 
 @pytest.fixture(params=sorted(COMPRESSORS))
 def compress(request):
-    if request.param == "zstd":
-        pytest.importorskip("zstandard")
     return COMPRESSORS[request.param]
 
 
@@ -60,9 +56,3 @@ def test_progress_counts_every_byte_read(compress):
     done: list[int] = []
     compressed_size(compress, [PROSE], training=[NOISE], progress=done.append)
     assert sum(done) == 2 * len(PROSE) + 2 * len(NOISE)
-
-
-def test_without_the_library_zstd_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "zstandard", None)
-    with pytest.raises(ConfigError, match=r"pip install 'hanlin\[data\]'"):
-        compressed_size(COMPRESSORS["zstd"], [PROSE])

@@ -11,6 +11,7 @@ import sys
 import zipfile
 
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,8 +20,6 @@ from hanlin.text import plain
 from hanlin.text.documents import PART, Document, chosen, cut, document_hash, parts
 from hanlin.text.read import read_documents
 from hanlin.text.reading import Reading, ReadSettings
-
-zstandard = pytest.importorskip("zstandard")
 
 
 def read(path, **changes) -> tuple[list[str], Reading]:
@@ -373,7 +372,6 @@ def test_a_file_without_permission_is_told(tmp_path, monkeypatch):
     ("name", "module", "content"),
     [
         ("a.parquet", "pyarrow", b"PAR1"),
-        ("a.txt.zst", "zstandard", b"\x28\xb5\x2f\xfd"),
         ("a.html", "resiliparse.extract.html2text", b"<p>x"),
     ],
 )

@@ -13,7 +13,8 @@ import lzma
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from hanlin.errors import ConfigError
+import zstandard
+
 from hanlin.metrics import Score
 from hanlin.metrics.score import signature
 
@@ -40,13 +41,7 @@ def xz(chunks: Iterable[bytes], size: int) -> tuple[int, str]:
 
 
 def zstd(chunks: Iterable[bytes], size: int) -> tuple[int, str]:
-    """Zstandard at level 22 with a window of the whole text. Raises `ConfigError` without it."""
-    try:
-        import zstandard
-    except ImportError as error:
-        raise ConfigError(
-            "The zstd baseline needs the library zstandard. Install it: pip install 'hanlin[data]'."
-        ) from error
+    """Zstandard at level 22 with a window of the whole text."""
     window = _window(size)
     settings = zstandard.ZstdCompressionParameters.from_level(
         22,

@@ -8,8 +8,9 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType
 from typing import Any, BinaryIO, cast
+
+import zstandard
 
 from hanlin.errors import ConfigError, FormatError
 
@@ -20,7 +21,7 @@ _STEP = 1 << 12
 def decompressed(stream: BinaryIO, kind: str) -> BinaryIO:
     """Return the stream of what `stream` holds compressed; reading it may raise as `broken` says.
 
-    Raises `ConfigError` where Zstandard's library is not installed.
+    Raises `ConfigError` for another kind.
     """
     match kind:
         case "gz":
@@ -40,7 +41,7 @@ class _Zstandard(io.RawIOBase):
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        self._new = _zstandard().ZstdDecompressor().decompressobj
+        self._new = zstandard.ZstdDecompressor().decompressobj
         self._frame: Any = None
         self._rest = b""
         self._ready = memoryview(b"")
@@ -66,16 +67,6 @@ class _Zstandard(io.RawIOBase):
         return size
 
 
-def _zstandard() -> ModuleType:
-    try:
-        import zstandard
-    except ImportError as error:
-        raise ConfigError(
-            "Reading .zst needs the library zstandard. Install it: pip install 'hanlin[data]'."
-        ) from error
-    return zstandard
-
-
 def members(stream: BinaryIO) -> Iterator[tuple[str, BinaryIO]]:
     """Yield the name and content of each file in a zip archive, one open at a time, by name."""
     with zipfile.ZipFile(stream) as archive:
@@ -96,8 +87,4 @@ def _failures(name: str) -> Iterator[None]:
 def broken() -> tuple[type[Exception], ...]:
     """Return the exceptions by which a damaged file shows while it is read."""
     kinds = [EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, FormatError]
-    try:
-        import zstandard
-    except ImportError:
-        return tuple(kinds)
     return (*kinds, zstandard.ZstdError)

@@ -270,7 +270,6 @@ class Trainer:
         with torch.compiler.set_stance("force_eager"):
             found = self.validation.look(self.loss, self.world, everything=everything)
             samples = tuple(self.samples()) if self.samples else ()
-        best = all(found["loss"] < earlier["loss"] for earlier in self.evaluations.values())
         self.evaluations[self.place.step] = found
         if self.world.first:
             self.checkpoints.note(self.evaluations)
@@ -284,7 +283,7 @@ class Trainer:
             seconds=self.place.seconds,
             samples=samples,
             targets=int(found["targets"]),
-            best=best,
+            best=self._best == self.place.step,
             took=time.monotonic() - begin,
         )
         for watcher in self.watchers:
@@ -292,8 +291,10 @@ class Trainer:
 
     @property
     def _best(self) -> int | None:
-        """The step of the lowest loss."""
-        return min(self.evaluations, key=lambda s: self.evaluations[s]["loss"], default=None)
+        """The step of the lowest loss, of those over as much text as the first."""
+        found = self.evaluations
+        alike = [s for s in found if found[s]["targets"] == found[min(found)]["targets"]]
+        return min(alike, key=lambda s: found[s]["loss"], default=None)
 
     def _save(self, *, evaluation_due: bool) -> None:
         if self._saved == self.place.step:
@@ -318,6 +319,8 @@ class Trainer:
 
     def _give_up(self, record: StepRecord) -> None:
         self._save(evaluation_due=False)
+        for watcher in self.watchers:
+            watcher.end(replace(self._result(None), finished=False))
         raise HanlinError(
             f"Training stopped at step {record.step}: {self.guard.row} steps in a row were "
             f"left out ({record.reason}). Start a new run with a lower optimizer.lr; "
