@@ -363,6 +363,12 @@ def _ours(**changes: Any) -> ModelConfig:
     )
 
 
+def test_a_decoder_trained_with_dropout_is_saved_without_it(tmp_path: Path) -> None:
+    model = Transformer(_ours(dropout=0.1))
+    save_directory(model, tmp_path / "new")
+    assert read_config(tmp_path / "new") == model.config.with_changes(dropout=0.0)
+
+
 def test_a_model_from_nothing_is_read_by_transformers(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Transformer(_ours(rope=Rope(theta=500.0), eos_ids=(2,))).eval()
@@ -386,7 +392,6 @@ def test_a_model_from_nothing_is_read_by_transformers(tmp_path: Path) -> None:
         {"attention_bias": True},
         {"sliding_window": 4, "layer_kinds": ("full", "sliding")},
         {"position": "learned"},
-        {"dropout": 0.1},
         {"logit_softcap": 30.0},
     ],
 )
