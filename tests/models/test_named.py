@@ -272,7 +272,7 @@ def download(wanted, directory):
     with (cache / "asked").open("a") as count:
         count.write("x")
 
-copy, unpack, sync, rename = shutil.copyfileobj, wheels._unpack, wheels._sync, wheels.os.rename
+copy, unpack, sync, rename = shutil.copyfileobj, wheels._unpack, wheels.sync, wheels.os.rename
 
 def copyfileobj(source, out, size):
     out.write(source.read(10))

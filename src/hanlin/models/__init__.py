@@ -28,7 +28,6 @@ def load(ref: str | Path, dtype: str = "float32", *, inference: bool = False) ->
     from hanlin.models.directory import DTYPES, Shards, build, read_config
     from hanlin.models.families import family_of
     from hanlin.models.gguf import read_gguf
-    from hanlin.models.inference import prepare
     from hanlin.models.named import resolve
 
     if dtype != "stored" and dtype not in DTYPES:
@@ -45,5 +44,7 @@ def load(ref: str | Path, dtype: str = "float32", *, inference: bool = False) ->
     lay_out = inference and config.head == "language-model" and supported()
     network = build(config, tensors, dtype=DTYPES.get(dtype), lazy=lay_out)
     if lay_out:
+        from hanlin.models.inference import prepare
+
         prepare(network)
     return network

@@ -1,7 +1,8 @@
-"""Two directories change places in one step, so that a kill at any moment leaves one whole.
+"""What is on the disk changes in one step, so that a kill at any moment leaves the old or the new.
 
-``renameat2`` with ``RENAME_EXCHANGE`` (Linux 3.15) does it; elsewhere there is no such call, and
-whoever replaces a directory must rename twice.
+A file is written beside its place and renamed into it. Two directories change places: ``renameat2``
+with ``RENAME_EXCHANGE`` (Linux 3.15) does it; elsewhere there is no such call, and whoever replaces
+a directory must rename twice.
 """
 
 import ctypes
@@ -38,3 +39,11 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Put a text at `path`, whole or not at all. Raises `OSError`."""
+    draft = path.with_name(f".{path.name}")
+    draft.write_text(text, encoding="utf-8")
+    sync(draft)
+    draft.replace(path)

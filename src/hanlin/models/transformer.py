@@ -18,7 +18,6 @@ from hanlin.models.initial import draw_weights
 from hanlin.models.layers import Embedding, Linear
 from hanlin.models.masks import Span
 from hanlin.models.positions import positions_within
-from hanlin.models.stack import Block as Block
 from hanlin.models.stack import Stack as Stack
 
 

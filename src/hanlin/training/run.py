@@ -21,10 +21,11 @@ from hanlin.errors import ConfigError
 from hanlin.models import load as load_model
 from hanlin.models.config import ModelConfig
 from hanlin.models.directory import read_config as read_model_config
-from hanlin.models.families import describe
+from hanlin.models.exchange import write_text
 from hanlin.models.named import resolve
 from hanlin.models.new import new_config
-from hanlin.models.transformer import Block, Transformer
+from hanlin.models.stack import Block
+from hanlin.models.transformer import Transformer
 from hanlin.provenance import file_hash, record, versions
 from hanlin.reports.words import locale_language
 from hanlin.training.budget import Budget, Choice, merge, settle
@@ -262,7 +263,7 @@ def _run(
             "Give a longer duration to go on."
         )
     if world.first:
-        _write_atomically(settings.output / CONFIG, write_config(settings))
+        write_text(settings.output / CONFIG, write_config(settings))
     result = trainer.run()
     if not result.finished:
         tell(f"Stopped after step {result.steps}. To go on: {resume_command(settings.output)}")
@@ -318,9 +319,7 @@ def _model(
     family = given.pop("family")
     config = new_config(family, tokenizer=corpus.tokenizer, **given)
     torch.manual_seed(settings.seed)
-    network = Transformer(config)
-    network.config = _sayable(config)
-    return network, {}
+    return Transformer(config), {}
 
 
 def _hash(path: Path) -> str:
@@ -329,15 +328,6 @@ def _hash(path: Path) -> str:
         return file_hash(path)
     files = sorted(path.glob("*.safetensors"))
     return hashlib.sha256("".join(map(file_hash, files)).encode()).hexdigest()
-
-
-def _sayable(config: ModelConfig) -> ModelConfig:
-    """The config as its family can write it: dropout is of no use to who reads the model."""
-    try:
-        describe(config)
-    except ConfigError:
-        return config.with_changes(dropout=0.0, attention_dropout=0.0)
-    return config
 
 
 def _check_shape(settings: TrainConfig, config: ModelConfig) -> None:
@@ -377,9 +367,3 @@ def _plan(
         versions=versions(),
         seed=settings.seed,
     )
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)

@@ -18,7 +18,7 @@ from hanlin.data.windows import Windows
 from hanlin.models.transformer import Transformer
 from hanlin.tokenizers import Tokenizer
 from hanlin.training.objectives.loss import vocabulary_loss
-from hanlin.training.objectives.rows import stacked
+from hanlin.training.objectives.rows import documents, stacked
 
 
 @dataclass(frozen=True)
@@ -97,14 +97,10 @@ class CausalLM:
         """The examples side by side; shorter ones are filled up on the right, where causal
         attention keeps the filling out of sight."""
         targets = stacked([e.targets for e in examples], IGNORE)
-        segments = None
-        if examples[0].segments is not None:
-            rows = [e.segments for e in examples if e.segments is not None]
-            segments = torch.from_numpy(stacked(rows, -1)).int()
         return Batch(
             ids=torch.from_numpy(stacked([e.ids for e in examples], 0)),
             targets=torch.from_numpy(targets),
-            segments=segments,
+            segments=documents([e.segments for e in examples]),
             target_tokens=int((targets != IGNORE).sum()),
             target_bytes=sum(e.bytes for e in examples),
         )

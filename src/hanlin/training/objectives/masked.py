@@ -23,7 +23,7 @@ from hanlin.errors import ConfigError
 from hanlin.models.transformer import Transformer
 from hanlin.tokenizers import Tokenizer
 from hanlin.training.objectives.loss import vocabulary_loss
-from hanlin.training.objectives.rows import real, stacked
+from hanlin.training.objectives.rows import documents, real, stacked
 
 
 @dataclass(frozen=True)
@@ -89,15 +89,11 @@ class MaskedLM:
     def collate(self, examples: Sequence[MaskedExample]) -> Batch:
         """The examples side by side, padded on the right."""
         targets = stacked([e.targets for e in examples], IGNORE)
-        segments = None
-        if examples[0].segments is not None:
-            rows = [e.segments for e in examples if e.segments is not None]
-            segments = torch.from_numpy(stacked(rows, -1)).int()
         return Batch(
             ids=torch.from_numpy(stacked([e.ids for e in examples], 0)),
             targets=torch.from_numpy(targets),
             mask=real([e.ids for e in examples]),
-            segments=segments,
+            segments=documents([e.segments for e in examples]),
             target_tokens=int((targets != IGNORE).sum()),
         )
 

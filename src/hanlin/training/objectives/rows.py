@@ -26,3 +26,9 @@ def real(rows: Sequence[Ids]) -> Tensor | None:
     if (lengths == lengths.max()).all():
         return None
     return torch.from_numpy(np.arange(lengths.max()) < lengths[:, None])
+
+
+def documents(rows: Sequence[Ids | None]) -> Tensor | None:
+    """Segments [B, T] of rows that keep their documents apart, -1 where filled up; else None."""
+    kept = [row for row in rows if row is not None]
+    return torch.from_numpy(stacked(kept, -1)).int() if kept else None
