@@ -98,6 +98,7 @@ def main(config: dict[str, Any], folder: Path, seed: int, kills: int) -> None:
         die_in(saves, "save_file", 1, after=True),
         die_in(saves.shutil, "rmtree", draw.randint(1, 6)),
         die_in(hanlin.training.validation.Validation, "look", 1),
+        die_in(saves.Checkpoints, "note", 1, after=draw.random() < 0.5),
         die_in(hanlin.training.trainer.Trainer, "_backward", draw.randint(1, 12)),
     ]
     # None: a kill at a random moment; a number: that signal at a random moment.

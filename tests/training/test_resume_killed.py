@@ -13,7 +13,7 @@ import pytest
 from hanlin.tokenizers import train as learn
 from tiny_models import CORPUS, word_tokenizer
 
-KILLS = 7
+KILLS = 8
 
 COMMON: dict[str, Any] = {
     "batch": {"sequences": 4, "length": 24, "micro": 2},

@@ -271,9 +271,6 @@ class Trainer:
             found = self.validation.look(self.loss, self.world, everything=everything)
             samples = tuple(self.samples()) if self.samples else ()
         self.evaluations[self.place.step] = found
-        if self.world.first:
-            self.checkpoints.note(self.evaluations)
-            self.checkpoints.clear(self._best)
         record = EvaluationRecord(
             step=self.place.step,
             tokens=self.place.tokens,
@@ -288,6 +285,10 @@ class Trainer:
         )
         for watcher in self.watchers:
             watcher.evaluation(record)
+        # Noted when it has been told: killed in between, a run looks again, and tells it once.
+        if self.world.first:
+            self.checkpoints.note(self.evaluations)
+            self.checkpoints.clear(self._best)
 
     @property
     def _best(self) -> int | None:
