@@ -109,6 +109,7 @@ class Trainer:
         self._owed = state["evaluation_due"]
         self._saved = self.place.step
         self.evaluations = self.checkpoints.evaluations(self.place.step)
+        self.checkpoints.clear(self._best)  # what a killed process was about to delete
 
     def run(self) -> TrainResult:
         """Train to the end, or until a signal. Raises `HanlinError` where the guard gives up."""
