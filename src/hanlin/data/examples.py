@@ -47,7 +47,8 @@ class Examples(Protocol):
     @property
     def lengths(self) -> Ids | None:
         """The size of each example in tokens where sizes differ much, so that a loader can put
-        like beside like; None where all are about the same."""
+        like beside like: [N], or [N, S] where it has S sides that are padded each by itself. None
+        where all are about the same."""
 
     @property
     def notes(self) -> tuple[str, ...]:

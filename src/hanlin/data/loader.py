@@ -1,8 +1,9 @@
 """Batches by step number: the loader has no state, so resuming needs nothing but the number.
 
 Examples are read in the endless concatenation of one pseudo-random permutation per epoch; step n
-takes `sequences` of them from place n * sequences on. Every rank computes the same order and takes
-a part of each step, so the union over ranks is the same at any world size.
+takes `sequences` of them from place n * sequences on, or, where a step is to have so many tokens,
+what `grouping.TokenSteps` cuts for it. Every rank computes the same order and takes a part of each
+step, so the union over ranks is the same at any world size.
 """
 
 import math
@@ -15,6 +16,7 @@ import numpy as np
 
 from hanlin.data.batch import Batch
 from hanlin.data.examples import Examples, Ids
+from hanlin.data.grouping import TokenSteps, like_beside_like, padded, sides
 from hanlin.data.order import Permutation
 from hanlin.errors import ConfigError, InputError
 
@@ -34,14 +36,16 @@ class Loader:
         examples: Examples,
         collate: Callable[[Sequence[Any]], Batch],
         *,
-        sequences: int,
+        sequences: int = 1,
+        tokens: int | None = None,
         micro: int | None = None,
         seed: int,
         rank: int = 0,
         world: int = 1,
         shuffle: bool = True,
     ) -> None:
-        """Read `sequences` examples a step over all ranks, at most `micro` at once on each.
+        """Read `sequences` examples a step over all ranks, at most `micro` at once on each; or with
+        `tokens` as many as have so many tokens, padding included.
 
         All ranks have the same number of micro-batches in a step. Raises `ConfigError` where the
         sequences cannot be dealt out so, and `InputError` where there are no examples.
@@ -52,6 +56,19 @@ class Loader:
             raise ConfigError("batch.sequences and batch.micro must be at least 1. Raise them.")
         if not 0 <= rank < world:
             raise ConfigError(f"rank is {rank}; it must be from 0 to {world - 1}.")
+        self._by_tokens: TokenSteps | None = None
+        if tokens is not None:
+            if micro is not None or sequences != 1:
+                raise ConfigError(
+                    "A step of so many tokens is not cut into micro-batches. Lower batch.tokens, "
+                    "or give batch.sequences and batch.micro instead of it."
+                )
+            if examples.lengths is None:
+                raise ConfigError(
+                    "These examples are all of one length. Give batch.sequences, not batch.tokens."
+                )
+            self._by_tokens = TokenSteps(examples.lengths, tokens, least=world)
+            sequences = world
         most = -(-sequences // world)
         self._parts = 1 if micro is None else -(-most // micro)
         if sequences // world < self._parts:
@@ -63,7 +80,6 @@ class Loader:
         self.collate = collate
         self.sequences = sequences
         self._seed = seed
-        self._mine = slice(rank * sequences // world, (rank + 1) * sequences // world)
         self._rank, self._world = rank, world
         self._shuffle = shuffle
         self._last_block: tuple[int, Order] | None = None
@@ -71,11 +87,13 @@ class Loader:
     @property
     def steps_per_epoch(self) -> float:
         """How many steps read every example once."""
+        if self._by_tokens is not None:
+            return self._by_tokens.steps
         return len(self.examples) / self.sequences
 
     def epoch_at(self, step: int) -> float:
         """How many epochs have been read before `step`."""
-        return step * self.sequences / len(self.examples)
+        return step / self.steps_per_epoch
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -83,35 +101,53 @@ class Loader:
         lengths = self.examples.lengths
         if lengths is None:
             return self.examples.notes
+        if self._by_tokens is not None:
+            share = self._by_tokens.padding()
+        else:
+            share = self._padding(sides(lengths))
+        return (*self.examples.notes, f"About {share:.1%} of the tokens read will be padding.")
+
+    def _padding(self, lengths_NS: Ids) -> float:
         real = places = 0
         for step in range(min(_BLOCK, math.ceil(self.steps_per_epoch))):
-            for part in np.array_split(lengths[self._order(step)[0]], self._parts * self._world):
-                real += int(part.sum())
-                places += int(part.max()) * len(part)
-        share = 1 - real / places
-        return (*self.examples.notes, f"About {share:.1%} of the tokens read will be padding.")
+            parts = np.array_split(lengths_NS[self._order(step)[0]], self._parts * self._world)
+            real += sum(int(part.sum()) for part in parts)
+            places += sum(padded(part) for part in parts)
+        return 1 - real / places
 
     def step(self, number: int) -> list[Batch]:
         """The micro-batches of step `number` (from 0) for this rank."""
         index, epoch = self._order(number)
+        mine = self._mine(len(index))
         return [
             self._batch(rows, epochs)
             for rows, epochs in zip(
-                np.array_split(index[self._mine], self._parts),
-                np.array_split(epoch[self._mine], self._parts),
+                np.array_split(index[mine], self._parts),
+                np.array_split(epoch[mine], self._parts),
                 strict=True,
             )
         ]
 
+    def _mine(self, rows: int) -> slice:
+        """This rank's part of the rows of a step."""
+        rank, world = self._rank, self._world
+        return slice(rank * rows // world, (rank + 1) * rows // world)
+
     def once(self) -> Iterator[Batch]:
         """Each example of epoch 0 once over all ranks, in order, unshuffled: for validation.
 
-        The last batch may be smaller, and a rank may have one batch less than another.
+        In the order of their lengths where a step has so many tokens. The last batch may be
+        smaller, and a rank may have one batch less than another.
         """
-        most = max(1, -(-(self._mine.stop - self._mine.start) // self._parts))
-        mine = np.arange(self._rank, len(self.examples), self._world)
-        for at in range(0, len(mine), most):
-            rows = mine[at : at + most]
+        if self._by_tokens is not None:
+            for rows in self._by_tokens.plain()[self._rank :: self._world]:
+                yield self._batch(rows, np.zeros_like(rows))
+            return
+        mine = self._mine(self.sequences)
+        most = max(1, -(-(mine.stop - mine.start) // self._parts))
+        indices = np.arange(self._rank, len(self.examples), self._world)
+        for at in range(0, len(indices), most):
+            rows = indices[at : at + most]
             yield self._batch(rows, np.zeros_like(rows))
 
     def prefetch(
@@ -142,6 +178,9 @@ class Loader:
         return self.collate([self.examples.example(i, e) for i, e in pairs])
 
     def _order(self, step: int) -> Order:
+        if self._by_tokens is not None:
+            index, epoch = self._by_tokens.step(step, seed=self._seed)
+            return index, np.full_like(index, epoch)
         lengths = self.examples.lengths
         if lengths is None or not self._shuffle:
             return self._at(step * self.sequences, self.sequences)
@@ -150,7 +189,7 @@ class Loader:
         if kept is None or kept[0] != block:
             size = _BLOCK * self.sequences
             index, epoch = self._at(block * size, size)
-            by_length = np.argsort(lengths[index], kind="stable")
+            by_length = like_beside_like(sides(lengths[index]))
             kept = (block, (index[by_length], epoch[by_length]))
             self._last_block = kept
         index, epoch = kept[1]
