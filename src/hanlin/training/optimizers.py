@@ -112,7 +112,7 @@ def _step_adamw(group: dict[str, Any], state: dict[Tensor, dict[str, Any]]) -> N
     if not params:
         return
     for p in params:
-        if not state[p]:
+        if "step" not in state[p]:
             state[p]["step"] = torch.zeros((), dtype=torch.float32, device=p.device)
             state[p]["exp_avg"] = torch.zeros_like(p)
             state[p]["exp_avg_sq"] = torch.zeros_like(p)
@@ -278,7 +278,8 @@ def restore_state(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """
     left = set(tensors)
     for group in optimizer.param_groups:
-        wanted = _BUFFERS[group["kind"]]
+        buffers = _BUFFERS[group["kind"]]
+        wanted = (*buffers, AVERAGE)
         for name, parameter in zip(group["param_names"], group["params"], strict=True):
             mine = {key: tensors[f"{name}.{key}"] for key in wanted if f"{name}.{key}" in left}
             left -= {f"{name}.{key}" for key in mine}
@@ -289,7 +290,7 @@ def restore_state(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
                         f"The optimiser's {name}.{key} has shape {list(value.shape)}, not "
                         f"{list(expected)}. The checkpoint is of another model."
                     )
-            if mine and len(mine) < len(wanted) and group["kind"] == "adamw":
+            if 0 < len(set(mine) & set(buffers)) < len(buffers):
                 raise FormatError(f"The optimiser's state of {name} is not whole. Use another one.")
             if mine:
                 optimizer.state[parameter] = {k: v.detach().clone() for k, v in mine.items()}
@@ -299,6 +300,9 @@ def restore_state(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
             "another model or another optimiser; resume with the settings it was made with."
         )
 
+
+AVERAGE = "average"
+"""Of the weights of a parameter; see `averaging`."""
 
 _BUFFERS = {
     "adamw": ("step", "exp_avg", "exp_avg_sq"),

@@ -11,6 +11,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +24,7 @@ from hanlin.data.loader import Loader
 from hanlin.errors import HanlinError
 from hanlin.models.transformer import Transformer
 from hanlin.tokenizers import Tokenizer
+from hanlin.training.averaging import Average
 from hanlin.training.checkpoints import Checkpoint, Checkpoints
 from hanlin.training.distributed import World, gathering
 from hanlin.training.durations import Duration
@@ -71,6 +73,7 @@ class Trainer:
         world: World,
         validation: Validation | None = None,
         samples: Callable[[], Sequence[Sample]] | None = None,
+        average: Average | None = None,
         watchers: Sequence[Watcher] = (),
     ) -> None:
         """`loss` is the model with its objective, spread over the processes: `distributed.spread`.
@@ -90,6 +93,7 @@ class Trainer:
         self.world = world
         self.validation = validation
         self.samples = samples
+        self.average = average
         self.watchers = watchers if world.first else ()
         self.place = Place()
         self.evaluations: dict[int, dict[str, float]] = {}
@@ -132,6 +136,8 @@ class Trainer:
                 self._save(evaluation_due=self.validation is not None)
                 if self.place.step not in self.evaluations:
                     self._evaluate(everything=True)
+                if self.average is not None:
+                    self.average.keep()
         signal = (signals.received or 15) if stopped else None
         return self._result(signal)
 
@@ -202,6 +208,8 @@ class Trainer:
         reason = self.guard.check(loss, norm)
         if not reason:
             self.optimizer.step()
+            if self.average is not None:
+                self.average.update(number)
         self.optimizer.zero_grad()
         took = self._took = time.monotonic() - begin
         self.place = self._next(int(tokens), took)
@@ -268,7 +276,10 @@ class Trainer:
         begin = time.monotonic()
         self.loss.eval()
         # Batches of other sizes and single tokens would each be compiled for, a minute at a time.
-        with torch.compiler.set_stance("force_eager"):
+        averaged: AbstractContextManager[None] = nullcontext()
+        if self.average is not None:
+            averaged = self.average.applied()
+        with torch.compiler.set_stance("force_eager"), averaged:
             found = self.validation.look(self.loss, self.world, everything=everything)
             samples = tuple(self.samples()) if self.samples else ()
         self.evaluations[self.place.step] = found
