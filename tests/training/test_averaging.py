@@ -8,6 +8,7 @@ from tiny_runs import Recorder, tiny_trainer, weights
 
 from hanlin.training.averaging import Average
 from hanlin.training.durations import Duration
+from hanlin.training.events import StepRecord
 from hanlin.training.optimizer_settings import OptimizerSettings
 from hanlin.training.optimizers import AVERAGE
 from hanlin.training.trainer import Trainer
@@ -49,7 +50,13 @@ def test_the_average_is_that_of_a_plain_loop(name: str, tmp_path: Path) -> None:
 def test_a_run_that_goes_on_averages_on_bit_for_bit(tmp_path: Path) -> None:
     whole = averaged(tiny_trainer(tmp_path / "whole"))
     whole.run()
-    averaged(tiny_trainer(tmp_path / "broken", duration=Duration(steps=4))).run()
+
+    def breaks(record: StepRecord) -> None:
+        if record.step == 6:
+            raise RuntimeError("broken off")
+
+    with pytest.raises(RuntimeError, match="broken off"):
+        averaged(tiny_trainer(tmp_path / "broken", watchers=[Recorder(breaks)])).run()
     again = averaged(tiny_trainer(tmp_path / "broken", resume=True))
     before = kept(again)
     assert any(not torch.equal(before[n], p) for n, p in again.model.named_parameters())

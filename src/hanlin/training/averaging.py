@@ -1,7 +1,7 @@
 """An exponential moving average of the weights, which is evaluated and becomes the model.
 
-Averaged weights do what a falling learning rate does, without waiting for its end (Polyak & Juditsky
-1992; Morales-Brotons et al. 2024), and translators have been averaged since Vaswani et al. 2017.
+Averaged weights do what a falling learning rate does, without waiting for its end (Polyak and
+Juditsky 1992; Morales-Brotons et al. 2024), and translators are averaged since Vaswani et al. 2017.
 The decay rises to its value, as min(decay, (1 + t) / (10 + t)) at step t, so that the first weights
 are soon forgotten. The average is kept in the optimiser's state: checkpoints, processes and shards
 treat it as they treat a moment of Adam's.
