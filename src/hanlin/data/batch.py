@@ -24,7 +24,9 @@ class Batch:
     ids: Tensor
     """[B, T] int64: what the decoder (or the encoder) reads."""
     targets: Tensor
-    """[B, T] int64, for an encoder-decoder [B, U]: the right token at each place, or `IGNORE`."""
+    """[B, T] int64, for an encoder-decoder [B, U]: the right token at each place, or `IGNORE`; of
+    a classifier the right label [B], of a tagger one for each token [B, T], of an extractor where
+    the span begins and ends [B, 2]."""
     decoder_ids: Tensor | None = None
     """[B, U] int64, encoder-decoders only: the text to write, which a loss shifts behind the
     model's start token (`Transformer.shift`)."""
@@ -35,8 +37,17 @@ class Batch:
     segments: Tensor | None = None
     """[B, T] int32: the document each token belongs to; attention stays within equal numbers. None
     where documents may see each other."""
+    token_types: Tensor | None = None
+    """[B, T] int64: which of two texts each token belongs to, for models that tell them apart; None
+    where there is one text."""
+    scores: Tensor | None = None
+    """Targets that are numbers and not ids, float32: [B, labels] of texts with several labels, 1 at
+    those they have; what else a loss compares with."""
+    weights: Tensor | None = None
+    """How much each target counts, float32, of the shape of `targets` (or of `scores`); None: all
+    the same."""
     target_tokens: int
-    """How many targets are asked for."""
+    """How many targets are asked for: what the loss is summed over."""
     target_bytes: int = 0
     """UTF-8 bytes these targets stand for; 0 where that has no meaning (masked tokens)."""
 

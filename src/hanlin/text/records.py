@@ -23,7 +23,7 @@ def json_lines(
 ) -> Iterator[Document]:
     """Yield the document of each line of JSON."""
     decode = json.JSONDecoder().decode
-    for number, line in _lines(chunks, reading):
+    for number, line in numbered_lines(chunks, reading):
         if not line or line.isspace():
             continue
         try:
@@ -38,6 +38,15 @@ def json_values(
     chunks: Iterable[str], settings: ReadSettings, reading: Reading
 ) -> Iterator[Document]:
     """Yield the document of each element of an array, or of each of several values in a row."""
+    for number, record in array_values(chunks):
+        yield from _document(record, f"value {number}", settings, reading)
+
+
+def array_values(chunks: Iterable[str]) -> Iterator[tuple[int, Any]]:
+    """Yield the elements of a JSON array, or several values in a row, with their numbers from 1.
+
+    Raises `FormatError` where something is no JSON: what comes after it cannot be told.
+    """
     decode = json.JSONDecoder().raw_decode
     buffer, number, array = "", 0, False
     started, wanted = False, 0
@@ -64,7 +73,7 @@ def json_values(
                     ) from error
                 break
             number += 1
-            yield from _document(record, f"value {number}", settings, reading)
+            yield number, record
         buffer = buffer[at:]
 
 
@@ -79,7 +88,7 @@ def separated(
 ) -> Iterator[Document]:
     """Yield the document of each row of CSV, or of TSV, in which quotes mean nothing."""
     csv.field_size_limit(RECORD)
-    lines = (line + "\n" for _, line in _lines(chunks, reading))
+    lines = (line + "\n" for _, line in numbered_lines(chunks, reading))
     if delimiter == "\t":
         rows = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
     else:
@@ -197,8 +206,8 @@ def _kind(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
-def _lines(chunks: Iterable[str], reading: Reading) -> Iterator[tuple[int, str]]:
-    """The lines with their numbers; one that is longer than `RECORD` is dropped."""
+def numbered_lines(chunks: Iterable[str], reading: Reading) -> Iterator[tuple[int, str]]:
+    """Yield the lines with their numbers; one that is longer than `RECORD` is dropped."""
     number, size = 0, 0
     pieces: list[str] = []
     for chunk in unix_lines(chunks):

@@ -17,12 +17,15 @@ from hanlin.training.durations import Duration
 from hanlin.training.optimizer_settings import OptimizerSettings
 from hanlin.training.schedules import Schedule
 from hanlin.training.sections import (
+    LABELLING,
+    ON_TEXT,
     SHAPES,
     BatchSettings,
     CheckpointSettings,
     DataSettings,
     EvaluateSettings,
     GuardSettings,
+    MethodSettings,
     ObjectiveName,
     ObjectiveSettings,
 )
@@ -34,6 +37,7 @@ __all__ = [
     "DataSettings",
     "EvaluateSettings",
     "GuardSettings",
+    "MethodSettings",
     "ObjectiveName",
     "ObjectiveSettings",
     "TrainConfig",
@@ -59,6 +63,8 @@ class TrainConfig:
     """What the model learns to do."""
     data: DataSettings
     """What is learnt from."""
+    method: MethodSettings = field(default_factory=MethodSettings)
+    """Which weights are trained: full or lora."""
     batch: BatchSettings = field(default_factory=BatchSettings)
     """What one step reads."""
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
@@ -72,6 +78,9 @@ class TrainConfig:
     """bf16: products in bfloat16; the weights and the optimiser stay in float32."""
     compile: bool = False
     """Compile the blocks with torch.compile: a minute at the start, faster steps after it."""
+    average: float | None = None
+    """Decay of an exponential moving average of the weights, such as 0.999 (about the last thousand
+    steps), which is evaluated and becomes the model; none when not given."""
     checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
     """When the run is saved."""
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
@@ -98,7 +107,14 @@ class TrainConfig:
                 *_model_problems(self),
                 *_tokenizer_problems(self),
                 *_data_problems(self),
+                *_task_problems(self),
+                *_method_problems(self),
                 *_time_problems(self),
+                *(
+                    []
+                    if self.average is None or 0 < self.average < 1
+                    else [f"average is {self.average:g}; it must be above 0 and below 1."]
+                ),
                 *(
                     []
                     if 0 <= self.seed < 2**63
@@ -176,7 +192,7 @@ def _data_problems(config: TrainConfig) -> list[str]:
             problems.append("data: give both source and target, or neither (source, target).")
         if data.field is not None:
             problems.append("data.field has no effect on seq2seq. Use source and target.")
-    elif any(pair):
+    elif any(pair) and config.objective.name in ON_TEXT:
         problems.append(
             f"data.source and data.target have no effect on {config.objective.name}; they are for "
             "seq2seq. Use field."
@@ -192,6 +208,46 @@ def _data_problems(config: TrainConfig) -> list[str]:
             problems.append(
                 f"{shown} has no effect without data.validation. Give a part to look at."
             )
+    return problems
+
+
+def _task_problems(config: TrainConfig) -> list[str]:
+    """Tasks read columns; objectives on text read a field."""
+    problems, name, data = [], config.objective.name, config.data
+    if name in ON_TEXT:
+        given = [at for at in ("columns", "file_labels", "skip_bad") if getattr(data, at)]
+        if given:
+            shown = " and ".join(f"data.{at}" for at in given)
+            problems.append(
+                f"{shown} has no effect on {name}, which reads text. Remove it, or choose a task: "
+                f"{', '.join(task for task in SHAPES if task not in ON_TEXT)}."
+            )
+        return problems
+    for at in ("field", "source", "target"):
+        if getattr(data, at) is not None:
+            problems.append(f"data.{at} has no effect on {name}. Use data.columns.")
+    if data.file_labels and name != "classify":
+        problems.append(f"data.file_labels has no effect on {name}; it is for classify. Remove it.")
+    if name in LABELLING and config.evaluate.prompts:
+        problems.append(f"evaluate.prompts has no effect on {name}, which writes no text.")
+    return problems
+
+
+def _method_problems(config: TrainConfig) -> list[str]:
+    if config.method.kind == "full":
+        return []
+    problems = []
+    if config.fresh:
+        problems.append(
+            "method lora adds to a model that knows something, and this one is drawn from nothing. "
+            "Name a model, or set method: full."
+        )
+    if config.distributed == "fsdp":
+        problems.append("method lora does not go with distributed: fsdp. Use ddp.")
+    if config.optimizer.decay_embeddings:
+        problems.append(
+            "optimizer.decay_embeddings has no effect with method lora, which trains none."
+        )
     return problems
 
 

@@ -122,6 +122,8 @@ class EvaluationRecord:
     """No earlier evaluation of this run had a lower loss."""
     took: float = 0.0
     """Seconds the evaluation took."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """What the task is judged by (accuracy, BLEU ...), by name; empty where nobody judges."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +137,8 @@ class TrainResult:
     train_loss: float
     """Mean per target over the last tenth of the steps, at most a hundred."""
     validation: Mapping[str, float]
-    """loss, perplexity, bits_per_byte of the last evaluation; empty where there was none."""
+    """loss, perplexity, bits_per_byte and the task's metrics of the last evaluation; empty where
+    there was none."""
     seconds: float
     """Training time, of all parts of the run."""
     finished: bool = True

@@ -2,26 +2,44 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from hanlin.config import check, refuse, written_as
 from hanlin.config.plain import texts
-from hanlin.errors import ConfigError
+from hanlin.errors import ConfigError, nearest
 from hanlin.training.durations import Duration
 
 if TYPE_CHECKING:
     from hanlin.training.objectives import Objective
 
-ObjectiveName = Literal["causal-lm", "masked-lm", "span-corruption", "denoising", "seq2seq"]
+ObjectiveName = Literal[
+    "causal-lm",
+    "masked-lm",
+    "span-corruption",
+    "denoising",
+    "seq2seq",
+    "classify",
+]
 SHAPES: dict[ObjectiveName, tuple[str, ...]] = {
     "causal-lm": ("decoder",),
     "masked-lm": ("encoder",),
     "span-corruption": ("encoder-decoder",),
     "denoising": ("encoder-decoder",),
     "seq2seq": ("encoder-decoder",),
+    "classify": ("encoder", "decoder", "encoder-decoder"),
 }
 """Which shapes of model an objective trains."""
+ON_TEXT: tuple[ObjectiveName, ...] = (
+    "causal-lm",
+    "masked-lm",
+    "span-corruption",
+    "denoising",
+    "seq2seq",
+)
+"""Objectives that learn from tokens or pairs of texts; all others learn from records."""
+LABELLING: tuple[ObjectiveName, ...] = ("classify",)
+"""Objectives whose models write no text, so that no samples of it can be shown."""
 
 
 def _read_objective(value: Any) -> Any:
@@ -42,7 +60,7 @@ class ObjectiveSettings:
     """What the model learns to do: a name, with the fields of that objective beside it."""
 
     name: ObjectiveName = "causal-lm"
-    """causal-lm, masked-lm, span-corruption, denoising or seq2seq."""
+    """causal-lm, masked-lm, span-corruption, denoising, seq2seq, or a task: classify."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the objective (`hanlin.training.objectives`), written beside the name."""
 
@@ -69,8 +87,19 @@ def _read_data(value: Any) -> Any:
     if isinstance(value, Mapping):
         out = dict(value)
         for name in ("train", "validation"):
-            if name in out:
+            if name in out and isinstance(out[name], Mapping):
+                # One file (or several) for each label.
+                named = {label: texts(files) for label, files in out[name].items()}
+                labels = {str(file): str(label) for label, files in named.items() for file in files}
+                out["file_labels"] = {**(out.get("file_labels") or {}), **labels}
+                out[name] = [file for files in named.values() for file in files]
+            elif name in out:
                 out[name] = texts(out[name])
+        if isinstance(out.get("columns"), Mapping):
+            out["columns"] = {
+                role: str(column) if isinstance(column, int) and column is not True else column
+                for role, column in out["columns"].items()
+            }
         # A share is no path.
         given = out.get("validation")
         if isinstance(given, int | float) and not isinstance(given, bool):
@@ -96,6 +125,14 @@ class DataSettings:
     """seq2seq: the column of what the encoder reads."""
     target: str | None = None
     """seq2seq: the column of what the decoder learns to write."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Tasks: which column of a table plays which part (text, label ...), by name or, where the
+    table has no header, by number from 1; found by their usual names where not given."""
+    file_labels: Mapping[str, str] = field(default_factory=dict)
+    """classify: the label of every line of a file, for data with a file for each label; written
+    shorter as `train: {positive: pos.txt, negative: neg.txt}`."""
+    skip_bad: bool = False
+    """Tasks: leave rows out that cannot be used, and go on; otherwise they are an error."""
 
     def __post_init__(self) -> None:
         problems = []
@@ -106,6 +143,12 @@ class DataSettings:
             problems.append("validation is a share of the text or a list of sources, not both.")
         elif shares and not 0 < (self.validation_share or 0.0) < 1:
             problems.append(f"validation is {shares[0]}; it must be above 0 % and below 100 %.")
+        named = {*self.train, *self.validation}
+        problems += [
+            f"file_labels names {file}, which is no source.{nearest(file, sorted(named))}"
+            for file in self.file_labels
+            if file not in named
+        ]
         refuse(problems)
 
     @property
@@ -128,6 +171,9 @@ class BatchSettings:
 
     sequences: int = 32
     """Sequences of a step, over all micro-batches and all processes."""
+    tokens: int | None = None
+    """Instead of `sequences`: as many as have so many tokens, padding included, where examples have
+    lengths of their own. Like lengths come together, so that little is padded."""
     length: int = 256
     """Tokens of a sequence."""
     micro: int | None = None
@@ -141,12 +187,79 @@ class BatchSettings:
                 if value is not None and value < 1
             ]
         )
+        if self.tokens is not None and (self.sequences != 32 or self.micro is not None):
+            raise ConfigError(
+                "tokens says how large a step is, so sequences and micro would have no effect. "
+                "Remove them, or tokens."
+            )
         if self.length < 2:
             raise ConfigError("length is 1; a sequence needs two tokens to have a next one.")
         if self.micro is not None and self.sequences % self.micro:
             raise ConfigError(
                 f"micro {self.micro} does not divide sequences {self.sequences}. Choose a divisor."
             )
+
+
+def _read_method(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"kind": value}
+    if isinstance(value, Mapping) and "targets" in value:
+        return {**value, "targets": texts(value["targets"])}
+    return value
+
+
+def _write_method(method: "MethodSettings") -> Any:
+    return method.kind if method.kind == "full" else vars(method)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodSettings:
+    """Which weights are trained: all of them, or a low-rank addition to some (Hu et al. 2021)."""
+
+    kind: Literal["full", "lora"] = "full"
+    """full: every weight; lora: two narrow matrices beside each chosen layer, which take a fraction
+    of the memory and of the disk."""
+    rank: int = 8
+    """lora: width of the two matrices."""
+    alpha: float = 16.0
+    """lora: what they add is multiplied by alpha / rank."""
+    targets: tuple[str, ...] = ("all-linear",)
+    """lora: the layers, by the ends of their names as PEFT writes them (q_proj, v_proj), or
+    all-linear: every linear layer of the blocks."""
+    dropout: float = 0.0
+    """lora: share of a layer's inputs that the two matrices do not see while training."""
+    dora: bool = False
+    """lora: learn the length of each row of the weight apart from its direction (Liu et al.
+    2024)."""
+    rank_stabilised: bool = False
+    """lora: multiply by alpha / sqrt(rank), so that a higher rank learns as fast (Kalajdzievski
+    2023)."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.rank < 1:
+            problems.append(f"rank is {self.rank}; it must be at least 1.")
+        if not self.alpha > 0:
+            problems.append(f"alpha is {self.alpha:g}; it must be above zero.")
+        if not 0 <= self.dropout < 1:
+            problems.append(f"dropout is {self.dropout:g}; it must be from 0 to below 1.")
+        if not self.targets:
+            problems.append("targets names no layer. Write all-linear, or names such as q_proj.")
+        if self.kind == "full":
+            changed = [
+                f.name
+                for f in fields(self)
+                if f.name != "kind" and getattr(self, f.name) != f.default
+            ]
+            if changed:
+                problems.append(
+                    f"{', '.join(changed)} has no effect with kind full. Set kind: lora, or remove "
+                    "it."
+                )
+        refuse(problems)
+
+
+written_as(_read_method, _write_method)(MethodSettings)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,8 @@ An objective's fields are its options. The loss is a sum over targets, so that m
 ranks add up to one big batch.
 """
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeGuard
 
 from torch import Tensor
 
@@ -18,6 +18,10 @@ from hanlin.training.objectives.denoising import Denoising
 from hanlin.training.objectives.masked import MaskedLM
 from hanlin.training.objectives.seq2seq import Seq2Seq
 from hanlin.training.objectives.spans import SpanCorruption
+
+if TYPE_CHECKING:
+    from hanlin.models.config import ModelConfig
+    from hanlin.training.sections import DataSettings
 
 
 class Objective(Protocol):
@@ -36,7 +40,7 @@ class Objective(Protocol):
         seed: int,
         validation: bool = False,
     ) -> Examples:
-        """The examples of a source: `TokenSource` for text, `Pairs` for seq2seq.
+        """The examples of a source: `TokenSource` for text, `Pairs` for seq2seq, or records.
 
         length: the most tokens of a sequence. With `validation` what can be fixed is the same in
         every epoch, and nothing is left out.
@@ -47,6 +51,33 @@ class Objective(Protocol):
 
     def loss(self, model: Transformer, batch: Batch) -> Tensor:
         """The sum of the losses of the batch's targets; a scalar to call backward on."""
+
+
+class RecordObjective(Objective, Protocol):
+    """A task: it learns from records, which it reads itself, and may give the model a head.
+
+    It may also have `fitted(records, config) -> Self`: itself with what only the training records
+    and the model's config decide (the order of the labels, their weights). It is called first.
+    """
+
+    records: ClassVar[bool]
+    """True."""
+
+    def read(
+        self, sources: Sequence[str], data: "DataSettings", *, tell: Callable[[str], None]
+    ) -> list[Any]:
+        """The records of files in every layout that the task knows; frozen dataclasses."""
+
+    def adapt(self, config: "ModelConfig", records: Sequence[Any]) -> "ModelConfig":
+        """The config of the network that is trained: its head, its labels."""
+
+    def remember(self, records: Sequence[Any]) -> dict[str, Any]:
+        """What hanlin.json says of the task beside its name, ready for JSON."""
+
+
+def on_records(objective: Objective) -> TypeGuard[RecordObjective]:
+    """Whether an objective is a task, which reads its records itself."""
+    return getattr(objective, "records", False) is True
 
 
 OBJECTIVES: dict[str, type[Objective]] = {
@@ -60,6 +91,8 @@ __all__ = [
     "Denoising",
     "MaskedLM",
     "Objective",
+    "RecordObjective",
     "Seq2Seq",
     "SpanCorruption",
+    "on_records",
 ]
