@@ -28,6 +28,7 @@ from hanlin.models.stack import Block
 from hanlin.models.transformer import Transformer
 from hanlin.provenance import file_hash, record, versions
 from hanlin.reports.words import locale_language
+from hanlin.training.averaging import Average
 from hanlin.training.budget import Budget, Choice, merge, settle
 from hanlin.training.checkpoints import Checkpoint, Checkpoints, restore
 from hanlin.training.config import TrainConfig
@@ -202,8 +203,11 @@ def _run(
                 module.compile()
     loss = spread(LossOf(network, objective.loss), world, bf16=bf16)
     optimizer = build_optimizer(network, settings.optimizer)
-    common: dict[str, Any] = {"sequences": settings.batch.sequences, "seed": settings.seed}
-    common |= {"micro": settings.batch.micro, "rank": world.rank, "world": world.size}
+    common: dict[str, Any] = {"seed": settings.seed, "rank": world.rank, "world": world.size}
+    if settings.batch.tokens is not None:
+        common |= {"tokens": settings.batch.tokens}
+    else:
+        common |= {"sequences": settings.batch.sequences, "micro": settings.batch.micro}
     cut: dict[str, Any] = {
         "tokenizer": corpus.tokenizer,
         "length": settings.batch.length,
@@ -253,6 +257,7 @@ def _run(
             world=world,
             seed=settings.seed,
         ),
+        average=None if settings.average is None else Average(optimizer, decay=settings.average),
         watchers=told,
     )
     if found is not None:
@@ -356,7 +361,7 @@ def _plan(
         train_documents=size_of(corpus.train)[1],
         validation_tokens=size_of(corpus.validation)[0],
         validation_documents=size_of(corpus.validation)[1],
-        tokens_per_step=settings.batch.sequences * settings.batch.length,
+        tokens_per_step=settings.batch.tokens or settings.batch.sequences * settings.batch.length,
         steps_per_epoch=loader.steps_per_epoch,
         duration=str(duration),
         total_steps=duration.steps,
