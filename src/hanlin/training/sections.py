@@ -1,5 +1,6 @@
 """The sections of a training run's settings, each checked by itself."""
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -125,10 +126,10 @@ class DataSettings:
     """seq2seq: the column of what the encoder reads."""
     target: str | None = None
     """seq2seq: the column of what the decoder learns to write."""
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str] = dataclasses.field(default_factory=dict)  # field is a column here
     """Tasks: which column of a table plays which part (text, label ...), by name or, where the
     table has no header, by number from 1; found by their usual names where not given."""
-    file_labels: Mapping[str, str] = field(default_factory=dict)
+    file_labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """classify: the label of every line of a file, for data with a file for each label; written
     shorter as `train: {positive: pos.txt, negative: neg.txt}`."""
     skip_bad: bool = False
