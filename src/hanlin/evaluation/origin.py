@@ -1,4 +1,4 @@
-"""Where a model came from, as its hanlin.json says: its objective, and the text it learnt."""
+"""Where a model came from, as its hanlin.json says: its task or objective, and what it learnt."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -11,13 +11,17 @@ from hanlin.errors import HanlinError
 from hanlin.models.named import resolve
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Origin:
     """What is known of how a model was made; nothing, of a model that hanlin did not train."""
 
     objective: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     """Of the objective."""
+    task: Mapping[str, Any] = field(default_factory=dict)
+    """What a task's run remembers: its `name`, what its labels mean, its columns or template."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """All settings of the run."""
     training: tuple[str, ...] = ()
     """Sources of its training text that are still there: files, or a directory of token shards."""
     field: str | None = None
@@ -33,14 +37,17 @@ class Origin:
             objective, data = config["objective"], config["data"]
         except (HanlinError, OSError, ValueError, KeyError, TypeError):
             return cls()  # another's model, or one made by other means
+        task = content.get("task")
         given = {"name": objective} if isinstance(objective, str) else dict(objective)
         sources = data if isinstance(data, list) else data.get("train", [])
         sources = [sources] if isinstance(sources, str) else list(sources)
         return cls(
-            given.pop("name", None),
-            given,
-            _still_there(sources, directory),
-            data.get("field") if isinstance(data, dict) else None,
+            objective=given.pop("name", None),
+            options=given,
+            task=task if isinstance(task, dict) else {},
+            config=config,
+            training=_still_there(sources, directory),
+            field=data.get("field") if isinstance(data, dict) else None,
         )
 
 

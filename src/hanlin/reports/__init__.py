@@ -7,8 +7,20 @@ standard library only.
 """
 
 from hanlin.reports.figure import Figure, Series
+from hanlin.reports.matrix import Matrix
 from hanlin.reports.parts import Facts, Sample, Samples, Table, Text
 from hanlin.reports.plot import Axis
 from hanlin.reports.report import Report
 
-__all__ = ["Axis", "Facts", "Figure", "Report", "Sample", "Samples", "Series", "Table", "Text"]
+__all__ = [
+    "Axis",
+    "Facts",
+    "Figure",
+    "Matrix",
+    "Report",
+    "Sample",
+    "Samples",
+    "Series",
+    "Table",
+    "Text",
+]

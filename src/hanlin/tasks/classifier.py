@@ -1,15 +1,25 @@
-"""Classifiers: a trained model is a function from texts to labels."""
+"""Classifiers: a trained model is a function from texts, or pairs of texts, to labels."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
+from hanlin.errors import ConfigError, InputError
 from hanlin.models.transformer import Transformer
-from hanlin.tasks.batches import batches, tail_length, truncated
+from hanlin.tasks.batches import Padded, batches, tail_length, truncated
 from hanlin.tasks.model import Model, texts_of
 from hanlin.tokenizers import Tokenizer
+
+Text = str | tuple[str, str]
+"""What is labelled: a text, or two that are read together."""
+
+THRESHOLD = 0.5
+"""Probability from which on a text has a label, where it may have several."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +32,15 @@ class Label:
     """Its probability; for a regression, the value itself."""
     scores: Mapping[str, float] = field(default_factory=dict, repr=False, compare=False)
     """Of every label; they add up to 1 unless a text may have several labels."""
+    names: tuple[str, ...] = ()
+    """Where a text may have several labels or none: those that it has, likeliest first."""
 
 
 class Classifier(Model):
     """Gives texts labels; call it."""
 
     kind = "a classifier"
-    can = ("be called with texts",)
+    can = ("be called with texts", "probabilities")
     batch_tokens = 4096
     """Tokens read at a time, padding counted; changes no result beyond rounding."""
 
@@ -37,39 +49,131 @@ class Classifier(Model):
         self.labels = network.config.labels
         self._tail = tail_length(tokenizer)
 
-    def __call__(
-        self, texts: str | Sequence[str], *, progress: Callable[[int], None] | None = None
-    ) -> Any:  # a str is a Sequence[str] to type checkers, so overloads cannot tell them apart
-        """The `Label` of a text, or the list of them of several.
+    @property
+    def multiple(self) -> bool:
+        """Whether a text may have several labels, or none."""
+        return self.network.config.problem == "multiple"
 
-        Texts beyond the model's longest input are cut. progress: called with the number of texts
-        done. Raises `InputError` for what is not text.
+    def __call__(
+        self,
+        texts: str | Sequence[Text],
+        *,
+        threshold: float | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Any:  # a str is a Sequence[str] to type checkers, so overloads cannot tell them apart
+        """The `Label` of a text, or the list of them of several; a pair is a tuple in a list.
+
+        Texts beyond the model's longest input are cut, of a pair the longer one first. threshold:
+        the probability from which on a text has a label (0.5), for models of several labels.
+        progress: called with the number of texts done. Raises `InputError` for what is not text,
+        `ConfigError` for a threshold that is none or would be ignored.
         """
-        sequences = [self._ids(text) for text in texts_of(texts)]
-        pad = self.network.config.pad_id or self.tokenizer.pad_id or 0
-        found: list[Label | None] = [None] * len(sequences)
-        with torch.inference_mode():
-            for batch in batches(sequences, pad=pad, max_tokens=self.batch_tokens):
-                logits = self.network(batch.ids, batch.mask).logits.float()
-                if self.network.config.problem == "single":
-                    logits = logits.softmax(-1)
-                elif self.network.config.problem == "multiple":
-                    logits = logits.sigmoid()
-                for i, scores in zip(batch.order, logits.tolist(), strict=True):
-                    found[i] = self._label(scores)
-                if progress is not None:
-                    progress(len(batch.order))
+        if threshold is not None and not self.multiple:
+            raise ConfigError(
+                f"{self.name} gives a text one label, so threshold would be ignored. Leave it out."
+            )
+        if threshold is not None and not 0 < threshold < 1:
+            raise ConfigError(f"threshold is {threshold}; it must be between 0 and 1.")
+        scores = self.probabilities(texts, progress=progress)
+        found = [self._label(row, threshold or THRESHOLD) for row in scores.tolist()]
         return found[0] if isinstance(texts, str) else found
 
-    def _label(self, scores: list[float]) -> Label:
-        best = max(range(len(scores)), key=scores.__getitem__)
-        return Label(self.labels[best], scores[best], dict(zip(self.labels, scores, strict=True)))
+    def probabilities(
+        self, texts: str | Sequence[Text], *, progress: Callable[[int], None] | None = None
+    ) -> NDArray[np.float64]:
+        """Of every label for every text [N, labels], as `labels` names them (one text: [1, labels])
 
-    def _ids(self, text: str) -> list[int]:
+        For a regression the values themselves. As calling the model otherwise.
+        """
+        inputs = [self._ids(text) for text in _inputs(texts)]
+        pad = self.network.config.pad_id or self.tokenizer.pad_id or 0
+        found = np.zeros((len(inputs), len(self.labels)))
+        with torch.inference_mode():
+            sequences = [ids for ids, _ in inputs]
+            for batch in batches(sequences, pad=pad, max_tokens=self.batch_tokens):
+                types = None
+                if self.network.config.token_types > 1:
+                    types = _types(batch, [inputs[i][1] for i in batch.order])
+                output = self.network(batch.ids, batch.mask, token_types=types)
+                logits = output.logits.double()
+                if self.network.config.problem == "single":
+                    logits = logits.softmax(-1)
+                elif self.multiple:
+                    logits = logits.sigmoid()
+                found[batch.order] = logits.numpy()
+                if progress is not None:
+                    progress(len(batch.order))
+        return found
+
+    def _label(self, scores: list[float], threshold: float) -> Label:
+        order = sorted(range(len(scores)), key=lambda i: -scores[i])
+        best = order[0]
+        names = tuple(self.labels[i] for i in order if scores[i] >= threshold)
+        return Label(
+            self.labels[best],
+            scores[best],
+            dict(zip(self.labels, scores, strict=True)),
+            names if self.multiple else (),
+        )
+
+    def _ids(self, text: Text) -> tuple[list[int], list[int] | None]:
+        """Token ids, and for a pair which of the two each belongs to."""
         config = self.network.config
         limits = [self.tokenizer.max_length]
         if config.position not in ("relative", "none"):
             limits.append(config.max_context)
         longest = min((limit for limit in limits if limit), default=512)
+        if isinstance(text, tuple):
+            return paired(self.tokenizer, *text, length=longest)
         ids = truncated(self.tokenizer.encode(text), length=longest, tail=self._tail)
-        return ids or [self.tokenizer.pad_id or 0]
+        return ids or [self.tokenizer.pad_id or 0], None
+
+
+def paired(
+    tokenizer: Tokenizer, first: str, second: str, *, length: int
+) -> tuple[list[int], list[int]]:
+    """Two texts in at most `length` ids, and which text each belongs to; the longer is cut first.
+
+    Raises `InputError` where their special tokens alone are more.
+    """
+    ids, types = tokenizer.encode_pair(first, second)
+    over = len(ids) - length
+    if over <= 0:
+        return ids, types
+    owners = tokenizer.backend.encode(first, second).sequence_ids
+    places = [[i for i, owner in enumerate(owners) if owner == side] for side in (0, 1)]
+    kept = [len(own) for own in places]
+    if sum(kept) < over:
+        raise InputError(f"{length} tokens have no room for a pair of texts. Allow more.")
+    for _ in range(over):
+        kept[kept[0] < kept[1]] -= 1
+    dropped = {*places[0][kept[0] :], *places[1][kept[1] :]}
+    rest = [i for i in range(len(ids)) if i not in dropped]
+    return [ids[i] for i in rest], [types[i] for i in rest]
+
+
+def _inputs(texts: str | Sequence[Text]) -> list[Text]:
+    """Texts and pairs as a list. Raises `InputError` for what is neither."""
+    if isinstance(texts, str) or not isinstance(texts, list | tuple):
+        return list(texts_of(texts))  # type: ignore[arg-type]
+    for number, each in enumerate(texts, 1):
+        if isinstance(each, tuple):
+            if len(each) != 2:
+                raise InputError(
+                    f"text number {number} has {len(each)} parts. Give a str, or a tuple of two."
+                )
+            texts_of(list(each))
+        else:
+            texts_of([each])
+    return list(texts)
+
+
+def _types(batch: Padded, types: Sequence[Sequence[int] | None]) -> Tensor | None:
+    """Which text each token belongs to [B, T], where a row of the batch is a pair."""
+    if not any(types):
+        return None
+    found = torch.zeros_like(batch.ids)
+    for row, own in enumerate(types):
+        if own is not None:
+            found[row, : len(own)] = torch.tensor(own)
+    return found
