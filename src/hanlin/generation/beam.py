@@ -1,10 +1,11 @@
 """Beam search: the most probable sequences, found by keeping the best few at every step.
 
 Scores, length penalty and the rules for stopping are those of transformers' generate (version 5),
-so the same model gives the same tokens there and here. Every prompt is searched by itself.
+so the same model gives the same tokens there and here. Prompts share the passes through the model
+and nothing else; those whose search has ended leave them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -50,6 +51,10 @@ class _Task:
     before: Sequence[int]
     """What the text goes on from."""
     limit: int
+
+    def progress(self, hypothesis: _Hypothesis) -> Progress:
+        """Where a hypothesis stands when its next token is chosen."""
+        return Progress(self.start + list(hypothesis.tokens), len(self.start), self.limit)
 
     def read(self, tokens: Sequence[int]) -> tuple[str, TextStream]:
         """The text of generated tokens so far, and the stream that may have found a stop string."""
@@ -151,64 +156,98 @@ class _Search:
 def beam_search(
     model: Transformer,
     vocabulary: Vocabulary,
-    prompt: Sequence[int],
+    prompts: Sequence[Sequence[int]],
     sampling: Sampling,
     *,
     chunk: int,
-) -> list[Generation]:
-    """The n best of `beams` hypotheses for one prompt, best first, with their scores."""
+) -> list[list[Generation]]:
+    """The n best of `beams` hypotheses for each prompt, best first, with their scores."""
     config, beams = model.config, sampling.beams
     ends = ends_of(config, vocabulary, sampling)
-    start = starting_tokens(config, prompt)
-    task = _Task(
-        vocabulary,
-        sampling,
-        controls_of(sampling, ends),
-        ends,
-        start,
-        text_before(config, prompt),
-        length_limit(config, start, sampling),
-    )
-    cache = model.new_cache(1, len(start) + min(task.limit, 256))
-    logits = read_prompt(model, cache, 0, prompt, start, chunk=chunk).expand(beams, -1)
-    cache.select([0] * beams)
+    controls = controls_of(sampling, ends)
+    tasks = [
+        _Task(
+            vocabulary,
+            sampling,
+            controls,
+            ends,
+            start := starting_tokens(config, prompt),
+            text_before(config, prompt),
+            length_limit(config, start, sampling),
+        )
+        for prompt in prompts
+    ]
+    cache = model.new_cache(len(tasks), max(len(t.start) + min(t.limit, 256) for t in tasks))
+    first = [
+        read_prompt(model, cache, row, prompt, task.start, chunk=chunk)
+        for row, (prompt, task) in enumerate(zip(prompts, tasks, strict=True))
+    ]
+    copies = [row for row in range(len(tasks)) for _ in range(beams)]
+    cache.select(copies)
+    logits = torch.cat(first)[copies]
+    searches = [_beginning(task, model.device) for task in tasks]
+    going = searches
+    while True:
+        logprobs = logits.float().log_softmax(-1)
+        for search, rows, best in zip(
+            going, logprobs.split(beams), _best(going, logprobs), strict=True
+        ):
+            search.advance(*_continuations(search, rows, *best))
+        left = [place for place, search in enumerate(going) if not search.ended]
+        if not left:
+            break
+        cache.select([place * beams + parent for place in left for parent in going[place].parents])
+        going = [going[place] for place in left]
+        last = [[hypothesis.tokens[-1]] for search in going for hypothesis in search.live]
+        logits = model.extend(torch.tensor(last, device=model.device), cache)
+    return [
+        [
+            search.task.result(found, score, prompt_tokens=len(prompt))
+            for found, score in zip(search.done, search.done_scores.tolist(), strict=True)
+        ][: sampling.n]
+        for search, prompt in zip(searches, prompts, strict=True)
+    ]
+
+
+def _beginning(task: _Task, device: torch.device) -> _Search:
+    beams = task.sampling.beams
     # Only the first hypothesis counts at first: all are the prompt.
-    scores = torch.full((beams,), _OUT, device=model.device)
+    scores = torch.full((beams,), _OUT, device=device)
     nothing = scores.clone()
     scores[0] = 0.0
-    search = _Search(task, [_Hypothesis()] * beams, scores, [_Hypothesis()] * beams, nothing)
-    while True:
-        search.advance(*_continuations(search, logits.float()))
-        if search.ended:
-            break
-        cache.select(search.parents)
-        last = [[hypothesis.tokens[-1]] for hypothesis in search.live]
-        logits = model.extend(torch.tensor(last, device=model.device), cache)
-    best = list(zip(search.done, search.done_scores.tolist(), strict=True))[: sampling.n]
-    return [task.result(found, score, prompt_tokens=len(prompt)) for found, score in best]
+    return _Search(task, [_Hypothesis()] * beams, scores, [_Hypothesis()] * beams, nothing)
+
+
+def _best(searches: Sequence[_Search], logprobs_RV: Tensor) -> Iterator[tuple[list[int], Tensor]]:
+    """For each search the best continuations of all its hypotheses together, and their scores.
+
+    A continuation is its hypothesis times V, plus its token.
+    """
+    task = searches[0].task
+    scores = logprobs_RV
+    if task.controls.bans:
+        live = [(search, hypothesis) for search in searches for hypothesis in search.live]
+        scores = torch.stack(
+            [
+                search.task.controls.judge(row, search.task.progress(hypothesis))
+                for row, (search, hypothesis) in zip(scores, live, strict=True)
+            ]
+        )
+    total = scores + torch.cat([search.live_scores for search in searches]).unsqueeze(1)
+    total = total.view(len(searches), -1)
+    # Enough that `beams` of them go on even if every hypothesis offers all its ends.
+    wanted = max(2, 1 + len(task.ends)) * task.sampling.beams
+    best = total.topk(min(wanted, total.shape[1]))
+    return zip(best.indices.tolist(), best.values, strict=True)
 
 
 def _continuations(
-    search: _Search, logits_BV: Tensor
+    search: _Search, logprobs_BV: Tensor, best: list[int], scores_K: Tensor
 ) -> tuple[list[_Hypothesis], list[int], Tensor]:
     """The best next tokens of the live hypotheses, which each continues, and their scores."""
-    task = search.task
-    logprobs = scores = logits_BV.log_softmax(-1)
-    if task.controls.bans:
-        judged = [
-            task.controls.judge(
-                row, Progress(task.start + list(h.tokens), len(task.start), task.limit)
-            )
-            for row, h in zip(scores, search.live, strict=True)
-        ]
-        scores = torch.stack(judged)
-    total = (scores + search.live_scores.unsqueeze(1)).flatten()
-    # Enough that `beams` of them go on even if every hypothesis offers all its ends.
-    wanted = max(2, 1 + len(task.ends)) * task.sampling.beams
-    best = total.topk(min(wanted, len(total)))
-    size = logits_BV.shape[-1]
-    places = [divmod(index, size) for index in best.indices.tolist()]
+    places = [divmod(index, logprobs_BV.shape[-1]) for index in best]
     candidates = [
-        task.extended(search.live[parent], token, logprobs[parent]) for parent, token in places
+        search.task.extended(search.live[parent], token, logprobs_BV[parent])
+        for parent, token in places
     ]
-    return candidates, [parent for parent, _ in places], best.values
+    return candidates, [parent for parent, _ in places], scores_K

@@ -115,21 +115,38 @@ def generate(
     anything runs.
     """
     prompts = [checked_prompt(model, tokenizer, prompt, sampling) for prompt in prompts]
-    if sampling.beams > 1:
-        return [beam_search(model, tokenizer, prompt, sampling, chunk=chunk) for prompt in prompts]
     seed = _seed(sampling)
-    width = max(1, together // sampling.n)
-    results: list[list[Generation]] = []
-    for first in range(0, len(prompts), width):
-        batch = Batch(
-            model, tokenizer, prompts[first : first + width], sampling, seed=seed, chunk=chunk
-        )
-        rows = list(batch.rows)
-        while batch.rows:
-            batch.step()
-        done = [row.result() for row in rows]
-        results += [done[i : i + sampling.n] for i in range(0, len(done), sampling.n)]
+    width = max(1, together // max(sampling.n, sampling.beams))
+    # Like lengths together: their answers end at about the same time.
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    results: list[list[Generation]] = [[] for _ in prompts]
+    for first in range(0, len(order), width):
+        taken = order[first : first + width]
+        some = [prompts[i] for i in taken]
+        if sampling.beams > 1:
+            written = beam_search(model, tokenizer, some, sampling, chunk=chunk)
+        else:
+            written = _together(model, tokenizer, some, sampling, seed=seed, chunk=chunk)
+        for i, sequences in zip(taken, written, strict=True):
+            results[i] = sequences
     return results
+
+
+def _together(
+    model: Transformer,
+    tokenizer: Vocabulary,
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling,
+    *,
+    seed: int | None,
+    chunk: int,
+) -> list[list[Generation]]:
+    batch = Batch(model, tokenizer, prompts, sampling, seed=seed, chunk=chunk)
+    rows = list(batch.rows)
+    while batch.rows:
+        batch.step()
+    done = [row.result() for row in rows]
+    return [done[i : i + sampling.n] for i in range(0, len(done), sampling.n)]
 
 
 def stream(
