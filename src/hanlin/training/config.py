@@ -190,8 +190,8 @@ def _data_problems(config: TrainConfig) -> list[str]:
     if config.objective.name == "seq2seq":
         if any(pair) and not all(pair):
             problems.append("data: give both source and target, or neither (source, target).")
-        if data.field is not None:
-            problems.append("data.field has no effect on seq2seq. Use source and target.")
+        if any(pair) and data.columns:
+            problems.append("data.columns and data.source say the same. Keep columns.")
     elif any(pair) and config.objective.name in ON_TEXT:
         problems.append(
             f"data.source and data.target have no effect on {config.objective.name}; they are for "
@@ -223,7 +223,7 @@ def _task_problems(config: TrainConfig) -> list[str]:
                 f"{', '.join(task for task in SHAPES if task not in ON_TEXT)}."
             )
         return problems
-    for at in ("field", "source", "target"):
+    for at in ("field",) if name == "seq2seq" else ("field", "source", "target"):
         if getattr(data, at) is not None:
             problems.append(f"data.{at} has no effect on {name}. Use data.columns.")
     if data.file_labels and name != "classify":
