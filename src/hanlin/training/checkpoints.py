@@ -3,8 +3,10 @@
 A checkpoint is written beside its place, forced to the disk, and renamed: a kill or a full disk at
 any moment leaves the ones before it. It is a model directory with two files more: the optimiser's
 tensors (``optimizer.safetensors``) and ``state.json``, which holds the rest and the size of every
-file. With fsdp each process writes its own part of weights and optimiser through PyTorch's
-distributed checkpoint (as safetensors, in ``sharded/``); either kind is read at any world size.
+file. Where some weights are frozen (LoRA), it holds the others alone (``trained.safetensors``); the
+frozen ones are those of the model that the run began with. With fsdp each process writes its own
+part of weights and optimiser through PyTorch's distributed checkpoint (as safetensors, in
+``sharded/``); either kind is read at any world size.
 """
 
 import json
@@ -41,6 +43,7 @@ from hanlin.training.optimizers import Optimizer, flatten_state, restore_state
 
 STATE = "state.json"
 OPTIMIZER = "optimizer.safetensors"
+TRAINED = "trained.safetensors"
 EVALUATIONS = "evaluations.json"
 _WEIGHTS = "weights:"
 _NAME = re.compile(r"step-(\d{8,})")
@@ -107,7 +110,7 @@ class Checkpoints:
                     (draft / "config.json").write_text(about, encoding="utf-8")
                     tokenizer.save(draft)
                 else:
-                    write_files(model, draft, tokenizer=tokenizer)
+                    _write_weights(model, draft, tokenizer)
                     tensors = {k: v.contiguous() for k, v in flatten_state(optimizer).items()}
                     save_file(tensors, draft / OPTIMIZER)
                 _finish(draft, state)
@@ -179,14 +182,32 @@ def restore(checkpoint: Checkpoint, model: Transformer, optimizer: Optimizer) ->
             tensors = _read_sharded(sharded, parameters)
         else:
             tensors = load_file(checkpoint.path / OPTIMIZER)
-            stored = dict(load_directory(checkpoint.path).named_parameters())
+            stored = _read_weights(checkpoint.path)
             for name, parameter in parameters.items():
-                fill(parameter, stored[name])
+                if parameter.requires_grad or name in stored:
+                    fill(parameter, stored[name])
         spread = {
             name: _like(tensor, parameters.get(name.rpartition(".")[0]))
             for name, tensor in tensors.items()
         }
         restore_state(optimizer, spread)
+
+
+def _write_weights(model: Transformer, draft: Path, tokenizer: Tokenizer) -> None:
+    """A model directory, or the weights that are trained where others are frozen."""
+    if all(p.requires_grad for p in model.parameters()):
+        write_files(model, draft, tokenizer=tokenizer)
+        return
+    trained = {
+        name: p.detach().contiguous() for name, p in model.named_parameters() if p.requires_grad
+    }
+    save_file(trained, draft / TRAINED)
+
+
+def _read_weights(path: Path) -> Mapping[str, Tensor]:
+    if (path / TRAINED).is_file():
+        return load_file(path / TRAINED)
+    return dict(load_directory(path).named_parameters())
 
 
 def _like(tensor: Tensor, parameter: Tensor | None) -> Tensor:

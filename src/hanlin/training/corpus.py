@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hanlin.data.examples import TokenSource
+from hanlin.data.examples import Examples, TokenSource
 from hanlin.data.order import SPLIT, rng
 from hanlin.data.pairs import Pair, Pairs, read_pairs
 from hanlin.data.prepare import prepare
@@ -29,6 +29,8 @@ from hanlin.tokenizers import train as learn
 from hanlin.tokenizers.bytelevel import around
 from hanlin.tokenizers.train import SPECIAL_TOKENS
 from hanlin.training.config import DataSettings, TrainConfig
+from hanlin.training.objectives import RecordObjective, on_records
+from hanlin.training.task_records import read_parts, records_hash, texts_of
 
 _LEARN_FROM = 50_000_000  # characters a tokenizer is learnt from: more changes little
 
@@ -48,23 +50,38 @@ _CLOSED = ("span-corruption", "denoising", "seq2seq")
 closes them itself, so that the model reads its source in use as it did in training."""
 
 
+Part = TokenSource | Pairs | list[Any]
+"""Tokens, aligned texts, or the records of a task."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
     """What a run learns from and is measured on."""
 
     tokenizer: Tokenizer
-    train: TokenSource | Pairs
-    validation: TokenSource | Pairs | None
+    train: Part
+    validation: Part | None
     hashes: Mapping[str, str]
     """Of the tokens of each part, by name; equal where the tokens are."""
 
+    @property
+    def records(self) -> Sequence[Any]:
+        """The records a task learns from; none of what learns from text."""
+        return self.train if isinstance(self.train, list) else ()
 
-def size_of(part: TokenSource | Pairs | None) -> tuple[int, int]:
-    """Tokens and documents (or pairs) of a part; 0 of what is not there."""
+
+def size_of(part: Part | None, examples: Examples | None) -> tuple[int, int]:
+    """Tokens and documents (pairs, records) of a part; 0 of what is not there.
+
+    examples: made of it; they alone know how many tokens records have.
+    """
     if part is None:
         return 0, 0
     if isinstance(part, Pairs):
         return part.sources.tokens + part.targets.tokens, len(part)
+    if isinstance(part, list):
+        lengths = None if examples is None else examples.lengths
+        return (0 if lengths is None else int(lengths.sum())), len(part)
     return part.tokens, part.documents
 
 
@@ -75,6 +92,9 @@ def read_corpus(config: TrainConfig, *, again: bool, tell: Callable[[str], None]
     Raises `ConfigError`, `NotFoundError` and what `prepare` raises.
     """
     data, folder = config.data, config.output / "data"
+    objective = config.objective.build()
+    if on_records(objective):
+        return _task(config, objective, folder, again, tell)
     if config.objective.name == "seq2seq":
         return _pairs(config, _tokenizer(config, folder, again, tell))
     sides = [_shards(Path(source)) for source in data.train]
@@ -108,6 +128,24 @@ def read_corpus(config: TrainConfig, *, again: bool, tell: Callable[[str], None]
     hashes["validation"] = f"{held:g} of train by {parts.how}"
     return Corpus(
         tokenizer=tokenizer, train=parts.train, validation=parts.validation, hashes=hashes
+    )
+
+
+def _task(
+    config: TrainConfig,
+    objective: RecordObjective,
+    folder: Path,
+    again: bool,
+    tell: Callable[[str], None],
+) -> Corpus:
+    """The records of a task, which are read anew each time and held in memory."""
+    train, held = read_parts(config, objective, tell=tell)
+    parts = {"train": train, **({"validation": held} if held else {})}
+    return Corpus(
+        tokenizer=_tokenizer(config, folder, again, tell, lambda: texts_of(train)),
+        train=train,
+        validation=held or None,
+        hashes={name: records_hash(part) for name, part in parts.items()},
     )
 
 
@@ -194,9 +232,14 @@ def _same_tokenizer(config: TrainConfig, shards: TokenShards) -> Tokenizer:
 
 
 def _tokenizer(
-    config: TrainConfig, folder: Path, again: bool, tell: Callable[[str], None]
+    config: TrainConfig,
+    folder: Path,
+    again: bool,
+    tell: Callable[[str], None],
+    texts: Callable[[], Iterator[str]] | None = None,
 ) -> Tokenizer:
-    """The tokenizer for raw text: named, the model's own, or learnt from the text once."""
+    """The tokenizer for raw text: named, the model's own, or learnt from the text (or from `texts`)
+    once."""
     if isinstance(config.tokenizer, str):
         return Tokenizer.load(resolve(config.tokenizer))
     if config.tokenizer is None:
@@ -213,9 +256,9 @@ def _tokenizer(
     settings: dict[str, Any] = {"kind": "bpe", **config.tokenizer}
     own = SPECIAL_TOKENS.get(settings["kind"], ())
     if "special_tokens" not in settings and "[MASK]" not in own:
-        needed = _NEEDED[config.objective.name]
+        needed = _NEEDED.get(config.objective.name, ("<pad>",))
         settings["special_tokens"] = list(dict.fromkeys([*own, *needed]))
-    learnt = learn(_texts(config), **settings)
+    learnt = learn(_enough(texts() if texts else _raw(config)), **settings)
     if config.objective.name in _CLOSED and learnt.encode("a")[-1] != end_token(learnt):
         around(learnt.backend, after=[learnt.decode([end_token(learnt)])])
     draft = folder / ".tokenizer.partial"
@@ -229,10 +272,10 @@ def _tokenizer(
     return Tokenizer.load(kept)
 
 
-def _texts(config: TrainConfig) -> Iterator[str]:
+def _enough(texts: Iterator[str]) -> Iterator[str]:
     """Text to learn a tokenizer from: as much as makes a difference."""
     size = 0
-    for text in _raw(config):
+    for text in texts:
         yield text
         size += len(text)
         if size > _LEARN_FROM:

@@ -40,6 +40,16 @@ _SHARES = {
 }
 
 
+def _of_task(model: Transformer) -> Shares:
+    """Of a task that is not in the table: where it reads and writes, by the model's head."""
+    writes = model.config.head == "language-model"
+    if model.encoder is None or model.decoder is None:
+        side = {"encoder": 1.0} if model.decoder is None else {"decoder": 1.0}
+        return Shares(**side, targets=1.0 if writes else 0.0)
+    # A classifier's decoder reads the text that its encoder reads.
+    return _SHARES["seq2seq"] if writes else Shares(encoder=1.0, decoder=1.0, targets=0.0)
+
+
 def outline(config: ModelConfig) -> Transformer:
     """A model without weights: its parameters have shapes and take no memory."""
     with torch.device("meta"):
@@ -73,12 +83,14 @@ def count(model: Transformer) -> Parameters:
 
 def flops_per_token(model: Transformer, *, objective: str, length: int) -> float:
     """Floating-point operations of a training step, forwards and backwards, per token read."""
-    shares, config = _SHARES[objective], model.config
+    shares, config = _SHARES.get(objective) or _of_task(model), model.config
     forwards = 0.0
     for stack, share in ((model.encoder, shares.encoder), (model.decoder, shares.decoder)):
         if stack is not None and share:
             forwards += _stack_flops(stack, share, shares.encoder, length)
-    head = config.vocab_size * config.hidden_size
+    head = 0
+    if config.head in ("language-model", "masked-lm"):
+        head = config.vocab_size * config.hidden_size
     if config.head_transform:
         head += config.hidden_size**2
     return 3.0 * (forwards + shares.targets * 2 * head)

@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from hanlin.data.examples import Examples, TokenSource
+from hanlin.data.examples import Examples
 from hanlin.data.pairs import Pairs
 from hanlin.generation import Sampling, generate
 from hanlin.models.transformer import Transformer
 from hanlin.tokenizers import Tokenizer
+from hanlin.training.corpus import Part
 from hanlin.training.distributed import World, gather_model
 from hanlin.training.events import Sample
 from hanlin.training.objectives import Objective
@@ -28,7 +29,7 @@ def sampler(
     *,
     prompts: Sequence[str],
     samples: int,
-    held: TokenSource | Pairs | None,
+    held: Part | None,
     examples: Examples | None,
     world: World,
     seed: int,
@@ -36,8 +37,10 @@ def sampler(
     """A function that every process calls at every look; the first one gets the samples.
 
     Without prompts they are taken from `held`, the validation part (decoders), or from its
-    `examples`; None where there is nothing to take.
+    `examples`; None where there is nothing to take, and where the model writes no text.
     """
+    if model.config.head not in ("language-model", "masked-lm"):
+        return None
     encoded = _prompts(model, objective, tokenizer, prompts, held, examples)
     if not encoded or not samples:
         return None
@@ -60,7 +63,7 @@ def _prompts(
     objective: Objective,
     tokenizer: Tokenizer,
     prompts: Sequence[str],
-    held: TokenSource | Pairs | None,
+    held: Part | None,
     examples: Examples | None,
 ) -> list[tuple[str, list[int]]]:
     """Each prompt as it is shown and as it is read."""
@@ -68,7 +71,7 @@ def _prompts(
     if prompts:
         return [(text, tokenizer.encode(text)[:longest]) for text in prompts]
     if model.config.shape == "decoder":
-        if held is None or isinstance(held, Pairs):
+        if held is None or isinstance(held, Pairs | list):
             return []
         ids = held.read(0, min(_READ, held.tokens - 1, longest or _READ)).tolist()
     elif examples is not None and len(examples):

@@ -27,7 +27,7 @@ SHAPES: dict[ObjectiveName, tuple[str, ...]] = {
     "masked-lm": ("encoder",),
     "span-corruption": ("encoder-decoder",),
     "denoising": ("encoder-decoder",),
-    "seq2seq": ("encoder-decoder",),
+    "seq2seq": ("encoder-decoder", "decoder"),
     "classify": ("encoder", "decoder", "encoder-decoder"),
 }
 """Which shapes of model an objective trains."""
@@ -36,9 +36,8 @@ ON_TEXT: tuple[ObjectiveName, ...] = (
     "masked-lm",
     "span-corruption",
     "denoising",
-    "seq2seq",
 )
-"""Objectives that learn from tokens or pairs of texts; all others learn from records."""
+"""Objectives that learn from tokens; all others learn from records."""
 LABELLING: tuple[ObjectiveName, ...] = ("classify",)
 """Objectives whose models write no text, so that no samples of it can be shown."""
 
@@ -204,7 +203,7 @@ class BatchSettings:
 def _read_method(value: Any) -> Any:
     if isinstance(value, str):
         return {"kind": value}
-    if isinstance(value, Mapping) and "targets" in value:
+    if isinstance(value, Mapping) and value.get("targets") not in (None, "all-linear"):
         return {**value, "targets": texts(value["targets"])}
     return value
 
@@ -224,7 +223,7 @@ class MethodSettings:
     """lora: width of the two matrices."""
     alpha: float = 16.0
     """lora: what they add is multiplied by alpha / rank."""
-    targets: tuple[str, ...] = ("all-linear",)
+    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
     """lora: the layers, by the ends of their names as PEFT writes them (q_proj, v_proj), or
     all-linear: every linear layer of the blocks."""
     dropout: float = 0.0

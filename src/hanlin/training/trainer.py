@@ -73,6 +73,7 @@ class Trainer:
         world: World,
         validation: Validation | None = None,
         samples: Callable[[], Sequence[Sample]] | None = None,
+        judge: Callable[[bool], Mapping[str, float]] | None = None,
         average: Average | None = None,
         watchers: Sequence[Watcher] = (),
     ) -> None:
@@ -93,6 +94,7 @@ class Trainer:
         self.world = world
         self.validation = validation
         self.samples = samples
+        self.judge = judge
         self.average = average
         self.watchers = watchers if world.first else ()
         self.place = Place()
@@ -282,7 +284,8 @@ class Trainer:
         with torch.compiler.set_stance("force_eager"), averaged:
             found = self.validation.look(self.loss, self.world, everything=everything)
             samples = tuple(self.samples()) if self.samples else ()
-        self.evaluations[self.place.step] = found
+            metrics = self.judge(everything) if self.judge else {}
+        self.evaluations[self.place.step] = {**metrics, **found}
         record = EvaluationRecord(
             step=self.place.step,
             tokens=self.place.tokens,
@@ -294,6 +297,7 @@ class Trainer:
             targets=int(found["targets"]),
             best=self._best == self.place.step,
             took=time.monotonic() - begin,
+            metrics=metrics,
         )
         for watcher in self.watchers:
             watcher.evaluation(record)

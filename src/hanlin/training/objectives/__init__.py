@@ -14,6 +14,7 @@ from hanlin.data.examples import Examples
 from hanlin.models.transformer import Transformer
 from hanlin.tokenizers import Tokenizer
 from hanlin.training.objectives.causal import CausalLM
+from hanlin.training.objectives.classify import Classify
 from hanlin.training.objectives.denoising import Denoising
 from hanlin.training.objectives.masked import MaskedLM
 from hanlin.training.objectives.seq2seq import Seq2Seq
@@ -82,12 +83,20 @@ def on_records(objective: Objective) -> TypeGuard[RecordObjective]:
 
 OBJECTIVES: dict[str, type[Objective]] = {
     objective.name: objective
-    for objective in (CausalLM, MaskedLM, SpanCorruption, Denoising, Seq2Seq)
+    for objective in (
+        CausalLM,
+        MaskedLM,
+        SpanCorruption,
+        Denoising,
+        Seq2Seq,
+        Classify,
+    )
 }
 
 __all__ = [
     "OBJECTIVES",
     "CausalLM",
+    "Classify",
     "Denoising",
     "MaskedLM",
     "Objective",

@@ -1,0 +1,40 @@
+"""The learning rate of a model that is taught a task, where none is given.
+
+A model that knows something bears less than a fresh one (`optimizers.default_lr`): 3e-5 for one of
+BERT's size (Devlin et al. 2019 searched 2e-5 to 5e-5), more for a smaller one as the square root of
+the sizes, and about ten times as much for a LoRA (Schulman et al. 2025, "LoRA Without Regret").
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from torch import nn
+
+from hanlin.models.transformer import Transformer
+from hanlin.training.config import TrainConfig
+from hanlin.training.optimizer_settings import OptimizerSettings
+from hanlin.training.sections import ON_TEXT
+
+_BERT = 85e6
+"""Parameters of BERT's blocks, with which 3e-5 goes."""
+
+
+def tuning_lr(network: Transformer, *, lora: bool) -> float:
+    """A highest learning rate for AdamW to teach this model a task with."""
+    tables = {id(m.weight) for m in network.modules() if isinstance(m, nn.Embedding)}
+    blocks = sum(p.numel() for p in network.parameters() if id(p) not in tables)
+    lr = min(max(3e-5 * (_BERT / max(blocks, 1)) ** 0.5, 1e-5), 3e-4)
+    return float(f"{lr * (10 if lora else 1):.2g}")
+
+
+def optimizer_of(
+    settings: TrainConfig, network: Transformer, *, tell: Callable[[str], None]
+) -> OptimizerSettings:
+    """The optimiser's settings, with the rate that suits a task where none is given; told."""
+    given = settings.optimizer
+    task = settings.objective.name not in ON_TEXT
+    if given.lr is not None or settings.fresh or not task or given.name != "adamw":
+        return given
+    lr = tuning_lr(network, lora=settings.method.kind == "lora")
+    tell(f"optimizer.lr is not given: {lr:g}, which suits a model of this size that is tuned.")
+    return replace(given, lr=lr)

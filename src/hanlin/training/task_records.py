@@ -1,0 +1,88 @@
+"""What a task learns from: the records of its files, a part of them held out, their hash."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+from hanlin.data.order import SPLIT, rng
+from hanlin.errors import InputError
+from hanlin.training.config import TrainConfig
+from hanlin.training.objectives import RecordObjective
+
+T = TypeVar("T")
+
+
+def read_parts(
+    config: TrainConfig, objective: RecordObjective, *, tell: Callable[[str], None]
+) -> tuple[list[Any], list[Any]]:
+    """The records to learn from, and those to look at, which may be none.
+
+    Raises what the objective's `read` raises, and `InputError` where a part would be empty.
+    """
+    data = config.data
+    train = objective.read(data.train, data, tell=tell)
+    held: list[Any] = []
+    if (share := data.validation_share) is not None:
+        train, held = hold_out(train, share, seed=config.seed)
+    elif data.validation:
+        held = objective.read(data.validation, data, tell=tell)
+    tell(f"{len(train):,} records to learn from, {len(held):,} to look at.")
+    return train, held
+
+
+def hold_out(records: Sequence[T], share: float, *, seed: int) -> tuple[list[T], list[T]]:
+    """Two parts of the records, the second with `share` of them, drawn with `seed`.
+
+    Where records have a `label`, each label has its share of both parts, and one that comes once
+    stays in the first. Raises `InputError` where a part would be empty.
+    """
+    drawn = rng(seed, 0, 0, purpose=SPLIT).permutation(len(records)).tolist()
+    label = [str(getattr(record, "label", "")) for record in records]
+    wanted = max(1, round(share * len(records)))
+    if any(label):
+        counts: dict[str, int] = {}
+        for each in label:
+            counts[each] = counts.get(each, 0) + 1
+        drawn = [at for at in drawn if counts[label[at]] > 1]
+        # Evenly spaced places of a list that is ordered by label give each label its share.
+        drawn.sort(key=label.__getitem__)
+        wanted = min(wanted, len(drawn))
+        drawn = [drawn[int((number + 0.5) * len(drawn) / wanted)] for number in range(wanted)]
+    out = set(drawn[:wanted])
+    if not 0 < len(out) < len(records):
+        raise InputError(
+            f"Of {len(records)} records {share:.2%} cannot be held out. Give more, or a validation "
+            "part of its own (data.validation)."
+        )
+    return (
+        [record for at, record in enumerate(records) if at not in out],
+        [records[at] for at in sorted(out)],
+    )
+
+
+def records_hash(records: Sequence[Any]) -> str:
+    """The same where the records are the same, in the same order."""
+    whole = hashlib.sha256()
+    for record in records:
+        text = json.dumps(asdict(record), sort_keys=True, ensure_ascii=False, default=str)
+        whole.update(text.encode("utf-8", "surrogatepass") + b"\n")
+    return whole.hexdigest()
+
+
+def texts_of(records: Sequence[Any]) -> Iterator[str]:
+    """Every text in the records, for a tokenizer to be learnt from."""
+    for record in records:
+        yield from _texts(vars(record))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _texts(each)
