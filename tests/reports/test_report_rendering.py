@@ -11,7 +11,7 @@ from balanced_html import Page, assert_loads_nothing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hanlin.reports import Axis, Facts, Figure, Report, Sample, Samples, Series, Table, Text
+from hanlin.reports import Axis, Facts, Figure, Matrix, Report, Sample, Samples, Series, Table, Text
 from hanlin.reports.cells import width
 from hanlin.reports.plot import Scale, scale, spread, tick_texts
 
@@ -39,6 +39,7 @@ def whole(text: str = "word") -> Report:
         (
             Facts(((text, text, text), (text, 1.5, ""))),
             Figure(text, series, Axis(text), Axis(text, log=True), marks=((1.0, text),), note=text),
+            Matrix(text, (text, "b"), (text, "b"), ((3, 1), (0, 2)), text, (text, text), note=text),
             Table(text, (text, "n"), ((text, 1), ((text, text), None)), note=text, folded=True),
             Text(text, text),
             Text(text, text, exact=True),

@@ -48,7 +48,7 @@ class Matrix:
         room = max([len(mark) for mark in marks] + [len(f"{n:,}") for r in self.counts for n in r])
         labels = [f"{i + 1}  {name}" if same else name for i, name in enumerate(names)]
         side = min(max(map(_cells, labels), default=0), _LONGEST)
-        down, across = say(self.down, language), say(self.across, language)
+        down, across = shown(self.down, language), shown(self.across, language)
         lines.append(cut(f"{pad('', side)}  {down} ↓  {across} →", width))
         if not same:
             marks = [cut(shown(name, language), room) for name in self.columns]

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from hanlin.errors import ConfigError, InputError
 from hanlin.models.transformer import Transformer
-from hanlin.tasks.batches import Padded, batches, tail_length, truncated
+from hanlin.tasks.batches import Padded, batches
 from hanlin.tasks.model import Model, texts_of
 from hanlin.tokenizers import Tokenizer
+from hanlin.tokenizers.fitting import fit
 
 Text = str | tuple[str, str]
 """What is labelled: a text, or two that are read together."""
@@ -47,7 +48,6 @@ class Classifier(Model):
     def __init__(self, network: Transformer, tokenizer: Tokenizer, *, name: str) -> None:
         super().__init__(network, tokenizer, name=name)
         self.labels = network.config.labels
-        self._tail = tail_length(tokenizer)
 
     @property
     def multiple(self) -> bool:
@@ -85,7 +85,7 @@ class Classifier(Model):
 
         For a regression the values themselves. As calling the model otherwise.
         """
-        inputs = [self._ids(text) for text in _inputs(texts)]
+        inputs = self._read(_inputs(texts))
         pad = self.network.config.pad_id or self.tokenizer.pad_id or 0
         found = np.zeros((len(inputs), len(self.labels)))
         with torch.inference_mode():
@@ -116,40 +116,21 @@ class Classifier(Model):
             names if self.multiple else (),
         )
 
-    def _ids(self, text: Text) -> tuple[list[int], list[int] | None]:
-        """Token ids, and for a pair which of the two each belongs to."""
+    def _read(self, texts: Sequence[Text]) -> list[tuple[list[int], list[int] | None]]:
+        """Token ids, and for a pair which of the two each belongs to; as training cuts them."""
         config = self.network.config
         limits = [self.tokenizer.max_length]
         if config.position not in ("relative", "none"):
             limits.append(config.max_context)
-        longest = min((limit for limit in limits if limit), default=512)
-        if isinstance(text, tuple):
-            return paired(self.tokenizer, *text, length=longest)
-        ids = truncated(self.tokenizer.encode(text), length=longest, tail=self._tail)
-        return ids or [self.tokenizer.pad_id or 0], None
-
-
-def paired(
-    tokenizer: Tokenizer, first: str, second: str, *, length: int
-) -> tuple[list[int], list[int]]:
-    """Two texts in at most `length` ids, and which text each belongs to; the longer is cut first.
-
-    Raises `InputError` where their special tokens alone are more.
-    """
-    ids, types = tokenizer.encode_pair(first, second)
-    over = len(ids) - length
-    if over <= 0:
-        return ids, types
-    owners = tokenizer.backend.encode(first, second).sequence_ids
-    places = [[i for i, owner in enumerate(owners) if owner == side] for side in (0, 1)]
-    kept = [len(own) for own in places]
-    if sum(kept) < over:
-        raise InputError(f"{length} tokens have no room for a pair of texts. Allow more.")
-    for _ in range(over):
-        kept[kept[0] < kept[1]] -= 1
-    dropped = {*places[0][kept[0] :], *places[1][kept[1] :]}
-    rest = [i for i in range(len(ids)) if i not in dropped]
-    return [ids[i] for i in rest], [types[i] for i in rest]
+        length = min((limit for limit in limits if limit), default=512)
+        found: list[tuple[list[int], list[int] | None]] = [([], None)] * len(texts)
+        for kind in (str, tuple):
+            own = [i for i, text in enumerate(texts) if isinstance(text, kind)]
+            fitted = fit(self.tokenizer, [texts[i] for i in own], length=length)  # type: ignore[misc]
+            types = fitted.types or [None] * len(own)
+            for i, ids, kinds in zip(own, fitted.ids, types, strict=True):
+                found[i] = ids, kinds
+        return found
 
 
 def _inputs(texts: str | Sequence[Text]) -> list[Text]:
