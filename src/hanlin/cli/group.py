@@ -29,6 +29,14 @@ VERBS: dict[str, tuple[str, str]] = {
         "Run a model's own task over a file, line by line.",
         "逐行对文件执行模型自身的任务。",
     ),
+    "label": (
+        "Let a model label texts, and ask about the rest.",
+        "让模型给文本打标签，其余的提问。",
+    ),
+    "augment": (
+        "Make more labelled texts: noise, back-translation.",
+        "增广带标签的文本：加噪声、回译。",
+    ),
     "evaluate": (
         "Measure a model on a text, beside baselines.",
         "在文本上评测模型，并与基线比较。",

@@ -16,6 +16,15 @@ as_json = click.option(
     help=say("Print the result as JSON.", "以 JSON 输出结果。"),
 )
 
+skip_bad = click.option(
+    "--skip-bad",
+    is_flag=True,
+    help=say(
+        "Leave rows out that cannot be used, and say how many.",
+        "跳过无法使用的行，并报告其数目。",
+    ),
+)
+
 dtype = click.option(
     "--dtype",
     type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
