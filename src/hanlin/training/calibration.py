@@ -46,6 +46,15 @@ class Calibration:
     left: str | None = None
     """Why nothing was changed, where that is so."""
 
+    def __str__(self) -> str:
+        if self.left is not None:
+            return f"Probabilities are as trained. {self.left}"
+        return (
+            f"Calibrated on {self.examples} validation examples: temperature "
+            f"{self.temperature:.3g}, calibration error {self.ece_before:.2%} before, "
+            f"{self.ece_after:.2%} after."
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """For hanlin.json."""
         return {name: value for name, value in vars(self).items() if value is not None}

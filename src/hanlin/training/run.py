@@ -22,6 +22,7 @@ from hanlin.reports.words import locale_language
 from hanlin.training.averaging import Average
 from hanlin.training.beginning import CONFIG, alone, begin, device_of, settings_of
 from hanlin.training.budget import Budget
+from hanlin.training.calibration import calibrate
 from hanlin.training.checkpoints import Checkpoint, Checkpoints, restore
 from hanlin.training.config import TrainConfig
 from hanlin.training.corpus import Corpus, read_corpus, size_of
@@ -209,6 +210,11 @@ def _run(
         task: dict[str, Any] = {"name": objective.name}
         if on_records(objective):
             task |= objective.remember(corpus.records)
+        if held is not None and objective.name == "classify":
+            alone = Loader(held, objective.collate, sequences=32, seed=settings.seed)
+            calibration = calibrate(whole, alone.once())
+            task["calibration"] = calibration.to_dict()
+            tell(str(calibration))
         write_model(
             whole,
             settings.output,
