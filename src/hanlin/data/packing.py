@@ -64,7 +64,7 @@ class Packed:
         if not len(self._sizes):
             raise InputError("The documents have no text in them. Give more text.")
         if together:
-            self._order, self._rows = _best_fit(self._sizes + around, room, seed=seed)
+            self._order, self._rows = best_fit(self._sizes + around, room, seed=seed)
         else:
             self._order = np.arange(len(self._sizes))
             self._rows = np.arange(len(self._sizes) + 1)
@@ -94,8 +94,9 @@ class Packed:
         return np.add.reduceat(self._sizes[self._order], self._rows[:-1])
 
 
-def _best_fit(sizes: Ids, room: int, *, seed: int) -> tuple[Ids, Ids]:
-    """Pieces in the order of the rows they go to, and where each row begins (and the last ends)."""
+def best_fit(sizes: Ids, room: int, *, seed: int) -> tuple[Ids, Ids]:
+    """Pieces of `sizes` in the order of the rows of `room` they go to, and where each row begins
+    (and the last ends); which of those of one size go together is drawn with `seed`."""
     drawn = rng(seed, 0, 0, purpose=PACK).permutation(len(sizes))
     by_size = drawn[np.argsort(sizes[drawn], kind="stable")]
     counts = np.bincount(sizes, minlength=room + 1)

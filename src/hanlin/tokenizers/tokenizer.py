@@ -226,7 +226,7 @@ class Tokenizer:
             messages,
             add_generation_prompt=add_generation_prompt,
             tools=tools,
-            **{**self._named(), **variables},
+            **{**self.chat_variables(), **variables},
         )
 
     @overload
@@ -281,7 +281,7 @@ class Tokenizer:
             messages,
             add_generation_prompt=add_generation_prompt,
             tools=tools,
-            **{**self._named(), **variables},
+            **{**self.chat_variables(), **variables},
         )
         ids, offsets = self.encode_offsets(text, add_special_tokens=False)
         flags = [False] * len(ids)
@@ -301,8 +301,8 @@ class Tokenizer:
             )
         return self.chat_template
 
-    def _named(self) -> dict[str, str]:
-        """The special tokens under the names templates use."""
+    def chat_variables(self) -> dict[str, str]:
+        """The special tokens under the names chat templates use."""
         return {f"{part}_token": text for part in PARTS if (text := getattr(self.special, part))}
 
     # Out again
