@@ -60,6 +60,8 @@ class Board:
         self._writer.add_scalar("validation/perplexity", record.perplexity, record.step)
         if record.bits_per_byte is not None:
             self._writer.add_scalar("validation/bits_per_byte", record.bits_per_byte, record.step)
+        for name, value in record.metrics.items():
+            self._writer.add_scalar(f"validation/{name}", value, record.step)
         for i, sample in enumerate(record.samples):
             text = f"    {(sample.prompt + sample.text).replace(chr(10), chr(10) + '    ')}"
             self._writer.add_text(f"sample/{i}", text, record.step)

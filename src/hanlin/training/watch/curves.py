@@ -8,6 +8,8 @@ STEP: Words = ("step", "步")
 VALIDATION: Words = ("validation", "验证")
 _DOTS = 60
 """With more evaluations than this their dots would be a thick line."""
+_METRICS = 6
+"""Metrics of a task that have a figure; the table of evaluations has all of them."""
 
 
 def figures(history: History) -> list[Figure]:
@@ -20,6 +22,10 @@ def figures(history: History) -> list[Figure]:
     def curve(name: str, tone: int) -> tuple[Series, ...]:
         return _raw_and_smooth(history, name, train, tone=tone)
 
+    metrics = [
+        Figure(name, _metric(history, name), steps, Axis(""), half=True)
+        for name in history.metrics[:_METRICS]
+    ]
     lr = history.curves["lr"].means()
     _, peak = mean_speed(history)
     all_of_them = [
@@ -37,6 +43,7 @@ def figures(history: History) -> list[Figure]:
             Axis("", log=True),
             half=True,
         ),
+        *metrics,
         Figure(
             ("Learning rate", "学习率"),
             (_series(train, lr, 4),),
@@ -78,6 +85,15 @@ def _validation(history: History, name: str) -> tuple[Series, ...]:
         if one.get(name) is not None
     ]
     return (_series(VALIDATION, points, 2, dots=len(points) <= _DOTS),) if points else ()
+
+
+def _metric(history: History, name: str) -> tuple[Series, ...]:
+    points = [
+        (float(one["step"]), float(one["metrics"][name]))
+        for one in history.evaluations
+        if name in one["metrics"]
+    ]
+    return (_series(VALIDATION, points, 2, dots=len(points) <= _DOTS),)
 
 
 def _series(

@@ -30,7 +30,7 @@ class History:
         self.starts: list[tuple[int, str]] = []
         """Step and time of every start."""
         self.evaluations: list[Mapping[str, Any]] = []
-        """Without their samples."""
+        """Without their samples; `metrics` is empty where nobody judged."""
         self.samples: list[tuple[Mapping[str, Any], list[Mapping[str, str]]]] = []
         """Evaluations with the samples taken then."""
         self.best: Mapping[str, Any] | None = None
@@ -44,6 +44,11 @@ class History:
         """How the run ended; None while it goes on."""
         self._every = 1
         self._sampled = 0
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the task's metrics, in the order they were told."""
+        return list(dict.fromkeys(name for one in self.evaluations for name in one["metrics"]))
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Take one record of the metrics file; kinds that are not known are passed over."""
@@ -79,6 +84,9 @@ class History:
     def _add_evaluation(self, record: Mapping[str, Any]) -> None:
         told = {
             name: number_from_json(value) for name, value in record.items() if name != "samples"
+        }
+        told["metrics"] = {
+            name: number_from_json(value) for name, value in record.get("metrics", {}).items()
         }
         self.evaluations.append(told)
         best = self.best

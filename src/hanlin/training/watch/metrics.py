@@ -85,6 +85,8 @@ class MetricsLog:
             return
         self._evaluated = record.step
         told = {name: getattr(record, name) for name in _EVALUATION_FIELDS}
+        if not record.metrics:
+            del told["metrics"]
         told["samples"] = [{"prompt": one.prompt, "text": one.text} for one in record.samples]
         self._write({"kind": "evaluation", "time": _now(), **told})
 

@@ -132,6 +132,9 @@ def _facts(history: History) -> Facts:
         facts.append((("Validation loss", "验证损失"), last["loss"], note))
         if last.get("bits_per_byte") is not None:
             facts.append((("Bits per byte", "每字节比特"), last["bits_per_byte"], VALIDATION))
+    for name in history.metrics[:3]:
+        if history.evaluations and name in history.evaluations[-1]["metrics"]:
+            facts.append((name, history.evaluations[-1]["metrics"][name], VALIDATION))
     smooth = history.curves["loss"].smooth()
     if smooth:
         facts.append((("Train loss", "训练损失"), smooth[-1][1], ""))

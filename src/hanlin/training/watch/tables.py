@@ -19,6 +19,7 @@ def evaluations(history: History) -> Table:
             one["loss"],
             one["perplexity"],
             one.get("bits_per_byte"),
+            *(one["metrics"].get(name) for name in history.metrics),
             ("best so far", "当时最佳") if one.get("best") else "",
         )
         for one in reversed(history.evaluations)
@@ -31,6 +32,7 @@ def evaluations(history: History) -> Table:
         ("loss", "损失"),
         ("perplexity", "困惑度"),
         ("bits per byte", "每字节比特"),
+        *history.metrics,
         "",
     )
     return Table(("Evaluations", "评估"), columns, rows, folded=len(rows) > 12)

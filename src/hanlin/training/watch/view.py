@@ -127,6 +127,7 @@ def evaluation_line(record: EvaluationRecord, language: Language, paint: Paint) 
     """Return what an evaluation found."""
     words = say((f"step {record.step:,}  validation", f"第 {record.step:,} 步  验证"), language)
     fields = [f"{words} {paint.bold(number(record.loss))}"]
+    fields += [f"{name} {paint.bold(number(value))}" for name, value in record.metrics.items()]
     if record.bits_per_byte is not None:
         fields.append(_named(("bits/byte", "比特/字节"), number(record.bits_per_byte), language))
     fields.append(_named(("perplexity", "困惑度"), number(record.perplexity), language))
