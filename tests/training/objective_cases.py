@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from hanlin.data.pairs import Pairs
+from hanlin.data.pairs import PairRecord
 from hanlin.data.tokens import TokenArray
 from hanlin.models.new import new_config
 from hanlin.models.transformer import Transformer
@@ -57,7 +57,7 @@ class Case:
 
     def source(self, texts: list[str]) -> Any:
         if isinstance(self.objective, Seq2Seq):
-            return Pairs.encode([(text, text[::-1]) for text in texts], self.tokenizer)
+            return [PairRecord(text, (text[::-1],)) for text in texts]
         return TokenArray.encode(texts, self.tokenizer)
 
     def examples(self, texts: list[str] | None = None, *, length: int = LENGTH) -> Any:

@@ -1,15 +1,18 @@
 """Pairs of texts for sequence to sequence: what to read, and what to write.
 
 From columns of tables (CSV, TSV, JSON lines, Parquet), from the two sides of gettext's .po, or from
-two text files with as many lines.
+two text files with as many lines. `read_pair_records` gives them to training and measuring, with
+several references where there are some; `read_pairs` gives bare pairs.
 """
 
 import itertools
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
-from hanlin.data.tokens import TokenArray
+from hanlin.data.columns import find_columns, peek
+from hanlin.data.records import collect, text_in
 from hanlin.errors import FormatError, InputError
 from hanlin.text.compression import decompressed
 from hanlin.text.documents import Document
@@ -19,37 +22,93 @@ from hanlin.text.plain import unix_lines
 from hanlin.text.read import read_file
 from hanlin.text.reading import Reading, ReadSettings
 from hanlin.text.sources import SourceFile, find
-from hanlin.tokenizers import Tokenizer
+from hanlin.text.tables import USUAL, BadRow, Row, read_rows
 
 Pair = tuple[str, str]
+Tell = Callable[[str], None]
+
+_TABLES = ("jsonl", "json", "csv", "tsv", "parquet")
+ROLES: Mapping[str, tuple[str, ...]] = {
+    "source": (*USUAL["source"], "dialogue", "article", "document"),
+    "target": (*USUAL["target"], "summary1", "highlights"),
+}
+"""The parts that columns play -> what they are usually called."""
 
 
-class Pairs:
-    """Aligned texts as token ids in memory, about four bytes a token."""
+@dataclass(frozen=True)
+class PairRecord:
+    """A text to read, and what may be written for it."""
 
-    def __init__(self, sources: TokenArray, targets: TokenArray) -> None:
-        """Text i of `sources` belongs to text i of `targets`; each is closed by an end token."""
-        if sources.documents != targets.documents:
-            raise InputError(
-                f"There are {sources.documents} texts to read and {targets.documents} to write. "
-                "Give as many of each."
-            )
-        self.sources = sources
-        self.targets = targets
+    source: str
+    targets: tuple[str, ...]
+    """The first is learnt; all of them are references when what is written is judged."""
 
-    @classmethod
-    def encode(cls, pairs: Iterable[Pair], tokenizer: Tokenizer) -> "Pairs":
-        """Encode pairs of texts; those with an empty side are left out."""
-        kept = [(source, target) for source, target in pairs if source.strip() and target.strip()]
-        if not kept:
-            raise InputError("There are no pairs of texts. Give some that are not empty.")
-        return cls(
-            TokenArray.encode((source for source, _ in kept), tokenizer),
-            TokenArray.encode((target for _, target in kept), tokenizer),
-        )
+    @property
+    def target(self) -> str:
+        """What is learnt."""
+        return self.targets[0]
 
-    def __len__(self) -> int:
-        return self.sources.documents
+
+def read_pair_records(
+    sources: str | Path | Sequence[str | Path],
+    *,
+    columns: Mapping[str, str],
+    skip_bad: bool = False,
+    tell: Tell = lambda text: None,
+) -> list[PairRecord]:
+    """The pairs of tables, .po files or two aligned text files, spaces around them left out.
+
+    columns: role (source, target) -> column, by name, by number from 1 in a table without a header,
+    or by a path such as translation.en; several columns of references are a list with commas,
+    ``target: summary1,summary2``, of which the first is learnt. Found by their usual names where
+    not given. A row without both texts is a bad one, see `records.collect`. Raises `ConfigError`,
+    `FormatError` and `InputError`.
+    """
+    listed = [sources] if isinstance(sources, str | Path) else list(sources)
+    files = find(listed).files
+    texts = not columns and not any(file.format in _TABLES for file in files)
+    if texts and (all(file.format == "po" for file in files) or len(files) == 2):
+        rows = (Row({"source": s, "target": t}, _both_names(files), n)
+                for n, (s, t) in enumerate(read_pairs(listed), 1))  # fmt: skip
+        return collect(rows, lambda row: _record(row, "source", ["target"]),
+                       skip_bad=skip_bad, tell=tell)  # fmt: skip
+    given = dict(columns)
+    first, *more = [name.strip() for name in given.get("target", "").split(",")]
+    if first:
+        given["target"] = first
+    header = None
+    if given:
+        header = not all(column.isascii() and column.isdigit() for column in given.values())
+    table, seen = peek(map(_flat, read_rows(listed, header=header, tell=tell)))
+    names = list(dict.fromkeys(name for row in seen for name in row.values))
+    found = find_columns(names, ROLES, given, seen)
+    targets = [found["target"], *more]
+    return collect(
+        table, lambda row: _record(row, found["source"], targets), skip_bad=skip_bad, tell=tell
+    )
+
+
+def _record(row: Row, source: str, targets: Sequence[str]) -> PairRecord:
+    return PairRecord(
+        text_in(row, source).strip(), tuple(text_in(row, name).strip() for name in targets)
+    )
+
+
+def _flat(row: Row | BadRow) -> Row | BadRow:
+    """A row whose objects' fields are columns too: translation.en."""
+    if isinstance(row, BadRow) or not any(isinstance(v, dict) for v in row.values.values()):
+        return row
+    inner = {
+        f"{name}.{key}": item
+        for name, value in row.values.items()
+        if isinstance(value, dict)
+        for key, item in value.items()
+    }
+    return Row({**row.values, **inner}, row.file, row.number)
+
+
+def _both_names(files: Sequence[SourceFile]) -> str:
+    return " and ".join(file.name for file in files[:2])
 
 
 def read_pairs(

@@ -4,24 +4,20 @@ Raw text is prepared into ``OUTPUT/data`` once; a run that goes on reads what wa
 whatever has become of the sources. Directories of token shards are read where they are.
 """
 
-import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hanlin.data.examples import Examples, TokenSource
-from hanlin.data.order import SPLIT, rng
-from hanlin.data.pairs import Pair, Pairs, read_pairs
 from hanlin.data.prepare import prepare
 from hanlin.data.shards import MANIFEST, TokenShards, end_token, read_manifest
 from hanlin.data.split import split
 from hanlin.errors import ConfigError
 from hanlin.models.exchange import sync
 from hanlin.models.named import resolve
+from hanlin.models.new import NEW
 from hanlin.text.read import read_documents
 from hanlin.text.reading import ReadSettings
 from hanlin.tokenizers import Tokenizer
@@ -50,8 +46,8 @@ _CLOSED = ("span-corruption", "denoising", "seq2seq")
 closes them itself, so that the model reads its source in use as it did in training."""
 
 
-Part = TokenSource | Pairs | list[Any]
-"""Tokens, aligned texts, or the records of a task."""
+Part = TokenSource | list[Any]
+"""Tokens, or the records of a task."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,14 +67,12 @@ class Corpus:
 
 
 def size_of(part: Part | None, examples: Examples | None) -> tuple[int, int]:
-    """Tokens and documents (pairs, records) of a part; 0 of what is not there.
+    """Tokens and documents (records) of a part; 0 of what is not there.
 
     examples: made of it; they alone know how many tokens records have.
     """
     if part is None:
         return 0, 0
-    if isinstance(part, Pairs):
-        return part.sources.tokens + part.targets.tokens, len(part)
     if isinstance(part, list):
         lengths = None if examples is None else examples.lengths
         return (0 if lengths is None else int(lengths.sum())), len(part)
@@ -95,8 +89,6 @@ def read_corpus(config: TrainConfig, *, again: bool, tell: Callable[[str], None]
     objective = config.objective.build()
     if on_records(objective):
         return _task(config, objective, folder, again, tell)
-    if config.objective.name == "seq2seq":
-        return _pairs(config, _tokenizer(config, folder, again, tell))
     sides = [_shards(Path(source)) for source in data.train]
     if any(sides):
         if len(sides) > 1:
@@ -253,14 +245,7 @@ def _tokenizer(
     if again and kept.is_dir():
         return Tokenizer.load(kept)
     tell(f"Learning a tokenizer ({', '.join(f'{k} {v}' for k, v in config.tokenizer.items())}).")
-    settings: dict[str, Any] = {"kind": "bpe", **config.tokenizer}
-    own = SPECIAL_TOKENS.get(settings["kind"], ())
-    if "special_tokens" not in settings and "[MASK]" not in own:
-        needed = _NEEDED.get(config.objective.name, ("<pad>",))
-        settings["special_tokens"] = list(dict.fromkeys([*own, *needed]))
-    learnt = learn(_enough(texts() if texts else _raw(config)), **settings)
-    if config.objective.name in _CLOSED and learnt.encode("a")[-1] != end_token(learnt):
-        around(learnt.backend, after=[learnt.decode([end_token(learnt)])])
+    learnt = learn_tokenizer(config, texts() if texts else _raw(config))
     draft = folder / ".tokenizer.partial"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
@@ -270,6 +255,22 @@ def _tokenizer(
     shutil.rmtree(kept, ignore_errors=True)
     draft.rename(kept)
     return Tokenizer.load(kept)
+
+
+def learn_tokenizer(config: TrainConfig, texts: Iterator[str]) -> Tokenizer:
+    """The tokenizer that the settings describe, learnt from `texts`; writes nothing."""
+    assert isinstance(config.tokenizer, dict)
+    settings: dict[str, Any] = {"kind": "bpe", **config.tokenizer}
+    own = SPECIAL_TOKENS.get(settings["kind"], ())
+    if "special_tokens" not in settings and "[MASK]" not in own:
+        needed = _NEEDED.get(config.objective.name, ("<pad>",))
+        settings["special_tokens"] = list(dict.fromkeys([*own, *needed]))
+    learnt = learn(_enough(texts), **settings)
+    reads = isinstance(config.model, dict) and NEW[config.model["family"]].shape != "decoder"
+    closed = reads and config.objective.name in _CLOSED
+    if closed and learnt.encode("a")[-1] != end_token(learnt):
+        around(learnt.backend, after=[learnt.decode([end_token(learnt)])])
+    return learnt
 
 
 def _enough(texts: Iterator[str]) -> Iterator[str]:
@@ -283,45 +284,6 @@ def _enough(texts: Iterator[str]) -> Iterator[str]:
 
 
 def _raw(config: TrainConfig) -> Iterator[str]:
-    if config.objective.name == "seq2seq":
-        for pair in _read_pairs(config.data.train, config.data):
-            yield from pair
-        return
     settings = ReadSettings(field=config.data.field)
     for document in read_documents(config.data.train, settings=settings):
         yield document.text
-
-
-def _pairs(config: TrainConfig, tokenizer: Tokenizer) -> Corpus:
-    """Aligned texts, which are held in memory."""
-    data = config.data
-    train = [pair for pair in _read_pairs(data.train, data) if all(text.strip() for text in pair)]
-    held: list[Pair] = []
-    if (share := data.validation_share) is not None:
-        drawn = rng(config.seed, 0, 0, purpose=SPLIT).permutation(len(train))
-        out = set(drawn[: max(1, round(share * len(train)))].tolist())
-        held = [pair for at, pair in enumerate(train) if at in out]
-        train = [pair for at, pair in enumerate(train) if at not in out]
-    elif data.validation:
-        held = list(_read_pairs(data.validation, data))
-    parts = {"train": Pairs.encode(train, tokenizer)}
-    if held:
-        parts["validation"] = Pairs.encode(held, tokenizer)
-    return Corpus(
-        tokenizer=tokenizer,
-        train=parts["train"],
-        validation=parts.get("validation"),
-        hashes={name: _hash(part) for name, part in parts.items()},
-    )
-
-
-def _read_pairs(sources: Sequence[str], data: DataSettings) -> Iterator[Pair]:
-    return read_pairs(sources, source=data.source, target=data.target)
-
-
-def _hash(pairs: Pairs) -> str:
-    whole = hashlib.sha256()
-    for side in (pairs.sources, pairs.targets):
-        for array in (side.ids, side.ends):
-            whole.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
-    return whole.hexdigest()

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from hanlin.errors import HanlinError
 from hanlin.models.directory import write_files
-from hanlin.models.exchange import sync
+from hanlin.models.exchange import sync, write_text
 from hanlin.models.transformer import Transformer
 from hanlin.tokenizers import Tokenizer
 
@@ -26,29 +26,40 @@ def write_model(
     tokenizer: Tokenizer,
     provenance: Mapping[str, Any],
     base: str | None = None,
+    generation: Mapping[str, Any] | None = None,
+    files: Mapping[str, Any] | None = None,
 ) -> None:
     """Put the model's files into `output`, beside what the run has written there.
 
-    base: the model that a LoRA was trained on; then only the adapter is written. The files are
-    written whole in a hidden place first, then moved; ``config.json`` (``adapter_config.json``)
-    comes last, so that a kill leaves no directory that looks like a model and is not. Raises
-    `HanlinError` where the disk is full; checkpoints stay.
+    base: the model that a LoRA was trained on; then only the adapter is written. generation: how
+    the model decodes, for generation_config.json. files: path -> content of further files of JSON,
+    such as sentence-transformers reads. The model's files are written whole in a hidden place
+    first, then moved; ``config.json`` (``adapter_config.json``) comes last, so that a kill leaves
+    no directory that looks like a model and is not. Raises `HanlinError` where the disk is full;
+    checkpoints stay.
     """
     draft = output / ".model.partial"
     shutil.rmtree(draft, ignore_errors=True)
     try:
         draft.mkdir()
         if base is None:
-            write_files(model, draft, tokenizer=tokenizer, provenance=provenance)
+            write_files(
+                model, draft, tokenizer=tokenizer, provenance=provenance, generation=generation
+            )
         else:
             from hanlin.models.lora import save_adapter
 
             save_adapter(model, draft, base=base)
             tokenizer.save(draft)
-            about = json.dumps(dict(provenance), indent=2, ensure_ascii=False)
-            (draft / "hanlin.json").write_text(about + "\n", encoding="utf-8")
+            (draft / "hanlin.json").write_text(_json(dict(provenance)), encoding="utf-8")
+            if generation:
+                told = _json(dict(generation))
+                (draft / "generation_config.json").write_text(told, encoding="utf-8")
             for path in draft.iterdir():
                 sync(path)
+        for name, content in (files or {}).items():
+            (output / name).parent.mkdir(exist_ok=True)
+            write_text(output / name, _json(content))
         for path in sorted(draft.iterdir(), key=lambda path: path.name in _LAST):
             if path.name in _LAST:
                 sync(output)
@@ -61,3 +72,7 @@ def write_model(
         ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -215,12 +215,16 @@ def _run(
             calibration = calibrate(whole, alone.once())
             task["calibration"] = calibration.to_dict()
             tell(str(calibration))
+        decoding = getattr(objective, "decoding", None)
+        files = getattr(objective, "files", None)
         write_model(
             whole,
             settings.output,
             tokenizer=corpus.tokenizer,
             provenance={"task": task, "provenance": made, "results": results},
             base=settings.model if settings.method.kind == "lora" else None,
+            generation=None if decoding is None else decoding(loader.examples),
+            files=None if files is None else files(whole.config, length=settings.batch.length),
         )
     world.wait()
     return result

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 import torch
 
 from hanlin.data.examples import Examples
-from hanlin.data.pairs import Pairs
 from hanlin.generation import Sampling, generate
 from hanlin.models.transformer import Transformer
 from hanlin.tokenizers import Tokenizer
@@ -71,7 +70,7 @@ def _prompts(
     if prompts:
         return [(text, tokenizer.encode(text)[:longest]) for text in prompts]
     if model.config.shape == "decoder":
-        if held is None or isinstance(held, Pairs | list):
+        if held is None or isinstance(held, list):
             return []
         ids = held.read(0, min(_READ, held.tokens - 1, longest or _READ)).tolist()
     elif examples is not None and len(examples):

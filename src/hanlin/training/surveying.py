@@ -1,11 +1,10 @@
 """A look at a run's text before anything is prepared: how much there is, and how hard it is."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hanlin.data.forecast import forecast as forecast_text
-from hanlin.data.pairs import read_pairs
 from hanlin.data.shards import MANIFEST, TokenShards
 from hanlin.models.config import ModelConfig
 from hanlin.models.directory import read_config as read_model_config
@@ -16,9 +15,12 @@ from hanlin.text.reading import ReadSettings
 from hanlin.tokenizers import Tokenizer
 from hanlin.training.config import TrainConfig
 from hanlin.training.forecast import CorpusFacts
+from hanlin.training.objectives import on_records
 from hanlin.training.scaling import SAMPLE, difficulty
+from hanlin.training.task_records import texts_of
 
-_PAIRS = 20_000
+_TEXTS = 40_000
+"""Encoded, to tell how many tokens there are."""
 _BYTES_PER_TOKEN = 4.0
 """Of a tokenizer that is still to be learnt."""
 
@@ -39,8 +41,10 @@ def survey(config: TrainConfig) -> tuple[CorpusFacts, Tokenizer | None]:
         )
         return _without_validation(facts, config), shards[0].tokenizer
     tokenizer = _tokenizer(config)
-    if config.objective.name == "seq2seq":
-        return _without_validation(_pairs(config, tokenizer), config), tokenizer
+    objective = config.objective.build()
+    if on_records(objective):
+        records = objective.read(config.data.train, config.data, tell=lambda text: None)
+        return _without_validation(_facts(records, tokenizer), config), tokenizer
     read = ReadSettings(field=config.data.field)
     told = forecast_text(
         config.data.train, config.output, read=read, tokenizer=tokenizer, stages=(), workers=None
@@ -107,21 +111,15 @@ def _sample(config: TrainConfig, read: ReadSettings) -> bytes:
     return bytes(out[:SAMPLE])
 
 
-def _pairs(config: TrainConfig, tokenizer: Tokenizer | None) -> CorpusFacts:
-    documents = size = 0
-    texts: list[str] = []
-    for pair in _both(config):
-        documents += 1
-        size += sum(len(text.encode()) for text in pair)
-        if documents <= _PAIRS:
-            texts += pair
-    sampled = sum(len(text.encode()) for text in texts)
+def _facts(records: Sequence[Any], tokenizer: Tokenizer | None) -> CorpusFacts:
+    size = 0
+    sampled: list[str] = []
+    for text in texts_of(records):
+        size += len(text.encode())
+        if len(sampled) < _TEXTS:
+            sampled.append(text)
     tokens = round(size / _BYTES_PER_TOKEN)
     if tokenizer is not None and sampled:
-        tokens = round(sum(map(len, tokenizer.encode_batch(texts))) * size / sampled)
-    return CorpusFacts(tokens=tokens, bytes=size, documents=documents, estimated=True)
-
-
-def _both(config: TrainConfig) -> Iterator[tuple[str, str]]:
-    data = config.data
-    return iter(read_pairs(data.train, source=data.source, target=data.target))
+        encoded = sum(map(len, tokenizer.encode_batch(sampled)))
+        tokens = round(encoded * size / max(1, sum(len(text.encode()) for text in sampled)))
+    return CorpusFacts(tokens=tokens, bytes=size, documents=len(records), estimated=True)

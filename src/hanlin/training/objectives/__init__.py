@@ -41,7 +41,7 @@ class Objective(Protocol):
         seed: int,
         validation: bool = False,
     ) -> Examples:
-        """The examples of a source: `TokenSource` for text, `Pairs` for seq2seq, or records.
+        """The examples of a source: `TokenSource` for text, or records.
 
         length: the most tokens of a sequence. With `validation` what can be fixed is the same in
         every epoch, and nothing is left out.
@@ -58,7 +58,9 @@ class RecordObjective(Objective, Protocol):
     """A task: it learns from records, which it reads itself, and may give the model a head.
 
     It may also have `fitted(records, config) -> Self`: itself with what only the training records
-    and the model's config decide (the order of the labels, their weights). It is called first.
+    and the model's config decide (the order of the labels, their weights). It is called first. And
+    `decoding(examples) -> dict`, how the trained model writes (generation_config.json), and
+    `files(config, *, length) -> dict`, further files of JSON for its directory.
     """
 
     records: ClassVar[bool]
