@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hanlin.tasks.masked import Candidate, MaskedLanguageModel
     from hanlin.tasks.model import Model
     from hanlin.tasks.scoring import Likelihood
+    from hanlin.tasks.writing import Seq2SeqModel
 
 __all__ = [
     "Candidate",
@@ -25,6 +26,7 @@ __all__ = [
     "Likelihood",
     "MaskedLanguageModel",
     "Model",
+    "Seq2SeqModel",
     "load",
 ]
 
@@ -37,6 +39,7 @@ _MODULES = {
     "Likelihood": "scoring",
     "MaskedLanguageModel": "masked",
     "Model": "model",
+    "Seq2SeqModel": "writing",
     "load": "loading",
 }
 

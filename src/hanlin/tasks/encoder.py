@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hanlin.models.pooling import Pooling
 from hanlin.models.transformer import Transformer
 from hanlin.tasks.batches import batches, tail_length, truncated
 from hanlin.tasks.model import Model, texts_of
-from hanlin.tasks.pooling import Pooling
 from hanlin.tokenizers import Tokenizer
 
 

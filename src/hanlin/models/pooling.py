@@ -1,4 +1,4 @@
-"""How a directory says token states become one vector: the files of sentence-transformers.
+"""How token states become one vector, and how a directory says so: sentence-transformers' files.
 
 modules.json lists the steps (Transformer, Pooling, perhaps Normalize), 1_Pooling/config.json the
 kind of pooling, sentence_bert_config.json the longest input. Without them it is the mean.
@@ -57,6 +57,30 @@ class Pooling:
         weight = mask_BT.unsqueeze(-1).to(states_BTD.dtype)
         vectors = torch.cat([_pool(mode, states_BTD, mask_BT, weight) for mode in self.modes], -1)
         return torch.nn.functional.normalize(vectors) if self.normalise else vectors
+
+    def files(self, width: int) -> dict[str, Any]:
+        """What sentence-transformers reads beside a model of this width: path -> JSON.
+
+        Raises `FormatError` for a prompt, which these files cannot say.
+        """
+        if self.prompt:
+            raise FormatError("A pooling with a prompt cannot be written. Leave the prompt out.")
+        steps = [("", "Transformer"), ("1_Pooling", "Pooling")]
+        if self.normalise:
+            steps.append(("2_Normalize", "Normalize"))
+        modules = [
+            {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+            for i, (path, kind) in enumerate(steps)
+        ]
+        pooling = {flag: mode in self.modes for flag, mode in _FLAGS.items()}
+        return {
+            "modules.json": modules,
+            "1_Pooling/config.json": {"word_embedding_dimension": width, **pooling},
+            "sentence_bert_config.json": {
+                "max_seq_length": self.max_length,
+                "do_lower_case": self.lower,
+            },
+        }
 
     @classmethod
     def of(cls, directory: Path) -> "Pooling":
