@@ -21,6 +21,8 @@ ObjectiveName = Literal[
     "denoising",
     "seq2seq",
     "classify",
+    "tag",
+    "extract",
 ]
 SHAPES: dict[ObjectiveName, tuple[str, ...]] = {
     "causal-lm": ("decoder",),
@@ -29,6 +31,8 @@ SHAPES: dict[ObjectiveName, tuple[str, ...]] = {
     "denoising": ("encoder-decoder",),
     "seq2seq": ("encoder-decoder", "decoder"),
     "classify": ("encoder", "decoder", "encoder-decoder"),
+    "tag": ("encoder", "decoder"),
+    "extract": ("encoder",),
 }
 """Which shapes of model an objective trains."""
 ON_TEXT: tuple[ObjectiveName, ...] = (
@@ -38,7 +42,7 @@ ON_TEXT: tuple[ObjectiveName, ...] = (
     "denoising",
 )
 """Objectives that learn from tokens; all others learn from records."""
-LABELLING: tuple[ObjectiveName, ...] = ("classify",)
+LABELLING: tuple[ObjectiveName, ...] = ("classify", "tag", "extract")
 """Objectives whose models write no text, so that no samples of it can be shown."""
 
 
@@ -60,7 +64,8 @@ class ObjectiveSettings:
     """What the model learns to do: a name, with the fields of that objective beside it."""
 
     name: ObjectiveName = "causal-lm"
-    """causal-lm, masked-lm, span-corruption, denoising, seq2seq, or a task: classify."""
+    """causal-lm, masked-lm, span-corruption, denoising, or a task: seq2seq, classify, tag,
+    extract."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the objective (`hanlin.training.objectives`), written beside the name."""
 

@@ -16,9 +16,11 @@ from hanlin.tokenizers import Tokenizer
 from hanlin.training.objectives.causal import CausalLM
 from hanlin.training.objectives.classify import Classify
 from hanlin.training.objectives.denoising import Denoising
+from hanlin.training.objectives.extract import Extract
 from hanlin.training.objectives.masked import MaskedLM
 from hanlin.training.objectives.seq2seq import Seq2Seq
 from hanlin.training.objectives.spans import SpanCorruption
+from hanlin.training.objectives.tag import Tag
 
 if TYPE_CHECKING:
     from hanlin.models.config import ModelConfig
@@ -92,6 +94,8 @@ OBJECTIVES: dict[str, type[Objective]] = {
         Denoising,
         Seq2Seq,
         Classify,
+        Tag,
+        Extract,
     )
 }
 
@@ -100,10 +104,12 @@ __all__ = [
     "CausalLM",
     "Classify",
     "Denoising",
+    "Extract",
     "MaskedLM",
     "Objective",
     "RecordObjective",
     "Seq2Seq",
     "SpanCorruption",
+    "Tag",
     "on_records",
 ]
