@@ -101,7 +101,7 @@ def read_tagged(
 def labels_of(records: Sequence[TaggedText]) -> tuple[str, ...]:
     """Every tag there is, O first, B- before I- of a kind, in order."""
     names = {tag for record in records for tag in record.tags}
-    return tuple(sorted(names, key=lambda tag: (tag != "O", tag[2:] or tag, tag)))
+    return tuple(sorted(names, key=lambda tag: (tag != "O", tag.partition("-")[2] or tag, tag)))
 
 
 def marks_entities(labels: Sequence[str]) -> bool:

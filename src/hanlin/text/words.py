@@ -15,7 +15,8 @@ UNSPACED_LETTERS = (
 _LETTER = rf"[^\W_{UNSPACED_LETTERS}]"
 _WORD = re.compile(
     rf"[{UNSPACED_LETTERS}]"
-    rf"|{_LETTER}(?:[^\W{UNSPACED_LETTERS}]|[\u0300-\u036f]|[.,'’\-](?={_LETTER}))*"
+    rf"|{_LETTER}"
+    rf"(?:[^\W{UNSPACED_LETTERS}]|[\u0300-\u036f]|[.,'’](?={_LETTER})|-(?=[^\W\d_{UNSPACED_LETTERS}]))*"
     r"|\S"
 )
 _UNSPACED = re.compile(

@@ -9,7 +9,7 @@ XQuAD and CMRC (docs/answering.md).
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import numpy as np
