@@ -29,6 +29,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "Run a model's own task over a file, line by line.",
         "逐行对文件执行模型自身的任务。",
     ),
+    "answer": (
+        "Answer a question from documents, with its sources.",
+        "根据文档回答问题，并注明出处。",
+    ),
     "label": (
         "Let a model label texts, and ask about the rest.",
         "让模型给文本打标签，其余的提问。",

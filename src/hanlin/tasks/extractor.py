@@ -5,7 +5,7 @@ the better one where two windows hold it; the score of no answer is that of the 
 window where it is lowest (Devlin et al. 2019, section 4.3).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -69,6 +69,15 @@ class Extractor(Model):
         self.stride, self.max_answer = stride, max_answer
         self.unanswerable, self.threshold = unanswerable, threshold
         self._frame = PairFrame.of(tokenizer)
+
+    @classmethod
+    def trained(
+        cls, network: Transformer, tokenizer: Tokenizer, *, name: str, task: Mapping[str, Any]
+    ) -> "Extractor":
+        """As the task in the model's hanlin.json says; where that says nothing, as by default."""
+        settings = ("stride", "max_answer", "unanswerable", "threshold")
+        known = {key: task[key] for key in settings if task.get(key) is not None}
+        return cls(network, tokenizer, name=name, **known)
 
     def __call__(
         self,

@@ -13,9 +13,11 @@ from hanlin.models.pooling import Pooling
 from hanlin.models.transformer import Transformer
 from hanlin.tasks.classifier import Classifier
 from hanlin.tasks.encoder import Encoder
+from hanlin.tasks.extractor import Extractor
 from hanlin.tasks.language import LanguageModel
 from hanlin.tasks.masked import MaskedLanguageModel
 from hanlin.tasks.model import Model
+from hanlin.tasks.tagger import Tagger
 from hanlin.tasks.writing import Seq2SeqModel
 from hanlin.tokenizers import Tokenizer
 
@@ -28,7 +30,7 @@ def load(ref: str | Path, *, dtype: str = "auto") -> Model:
     The directory of an adapter (LoRA, PEFT's format) is its base model with the adapter merged.
 
     Returns a `LanguageModel` (one that writes a text for a text: `Seq2SeqModel`),
-    `MaskedLanguageModel`, `Classifier` or `Encoder`, by its head.
+    `MaskedLanguageModel`, `Classifier`, `Tagger`, `Extractor` or `Encoder`, by its head.
     dtype: float32 computes exactly in float32; auto does so too, except that a language model gets
     `kernels.packed`'s faster layers where the processor has them; bfloat16, float16 and float64
     compute in these. Raises `NotFoundError`, `FormatError` for a file that is not whole or a
@@ -54,6 +56,10 @@ def load(ref: str | Path, *, dtype: str = "auto") -> Model:
         return LanguageModel(network, tokenizer, name=name, defaults=defaults)
     if head == "classify":
         return Classifier(network, tokenizer, name=name)
+    if head == "tag" and network.config.shape != "encoder-decoder":
+        return Tagger(network, tokenizer, name=name)
+    if head == "extract":
+        return Extractor.trained(network, tokenizer, name=name, task=_task(path))
     pooling = Pooling.of(home) if home.is_dir() else Pooling()
     if head == "masked-lm":
         return MaskedLanguageModel(network, tokenizer, name=name, pooling=pooling)

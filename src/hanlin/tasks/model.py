@@ -16,6 +16,8 @@ _ABILITIES = {
     "embed": "Load an encoder, such as minilm.",
     "fill": "Load a masked language model, such as a BERT.",
     "scores": "Load a classifier.",
+    "tag": "Load a tagger.",
+    "best": "Load an extractor.",
 }
 """Everything some model can do -> where to find one that does."""
 
