@@ -6,6 +6,7 @@ both with cross-attention between them; `ModelConfig` says which, and every deta
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,9 @@ from hanlin.models.layers import Embedding, Linear
 from hanlin.models.masks import Span
 from hanlin.models.positions import positions_within
 from hanlin.models.stack import Stack as Stack
+
+if TYPE_CHECKING:
+    from hanlin.models.lora.adapters import Adapters
 
 
 @dataclass
@@ -51,6 +55,8 @@ class Transformer(nn.Module):
             self.head = ClassifyHead(config)
         elif config.head in ("tag", "extract"):
             self.head = TokenHead(config)
+        self.adapters: Adapters | None = None
+        """What was put on it by `hanlin.models.lora`."""
         if not self.embedding.weight.is_meta:
             # Drawing on the meta device imports sympy (2 s), for nothing.
             self.reset()
@@ -237,6 +243,17 @@ class Transformer(nn.Module):
 
         Returns [R, V] for the last token of each row, or with `every` [R, T, V].
         """
+        hidden = self.extend_hidden(ids, cache, rows=rows, every=every)
+        assert isinstance(self.head, VocabularyHead)
+        return self.head(hidden if every else hidden[:, -1])  # type: ignore[no-any-return]
+
+    def extend_hidden(
+        self, ids: Tensor, cache: Cache, *, rows: Sequence[int] | None = None, every: bool = False
+    ) -> Tensor:
+        """As `extend`, but the last hidden states, which the head stands on.
+
+        Returns [R, T, D] with `every`; without it at least the last token's, at [:, -1].
+        """
         if self.decoder is None:
             raise InputError("An encoder cannot generate. Use fill, embed or a classifier instead.")
         rows = range(cache.rows) if rows is None else rows
@@ -263,5 +280,4 @@ class Transformer(nn.Module):
         )
         hidden = self.decoder(self._embed(ids), span)
         cache.advance(rows, T)
-        assert isinstance(self.head, VocabularyHead)
-        return self.head(hidden if every else hidden[:, -1])  # type: ignore[no-any-return]
+        return hidden  # type: ignore[no-any-return]
