@@ -26,7 +26,8 @@ from torch import Tensor, nn
 
 from hanlin.cli.machine import matmul_peak
 from hanlin.models.config import ModelConfig
-from hanlin.models.transformer import Block, Transformer
+from hanlin.models.stack import Block
+from hanlin.models.transformer import Transformer
 from hanlin.training.objectives.loss import vocabulary_loss
 from hanlin.training.optimizer_settings import OptimizerSettings
 from hanlin.training.optimizers import build_optimizer, clip_gradients

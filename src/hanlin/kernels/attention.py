@@ -7,9 +7,10 @@ are computed again, so that nothing of size [T, S] is kept between the passes; a
 at its last query, so that half of a long text's pairs are never looked at.
 
 Legend: ``B`` sequences, ``T`` queries, ``S`` keys, ``H`` query heads, ``K`` key heads, ``C``
-channels of a head; ``R`` = H / K queries share a key.
+channels of a head; ``P`` = H + 2K projections; ``R`` = H / K queries share a key.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -69,38 +70,46 @@ class _Packed(torch.autograd.Function):
     ) -> Tensor:
         ctx.mask_type = mask is not None and mask.dtype
         mask = None if mask is None else mask.to(qkv.dtype)
-        y, qk = _packed_forward(qkv, mask, rotation, how)
-        ctx.save_for_backward(qk, qkv, mask)
+        y, turned = _packed_forward(qkv, mask, rotation, how)
+        ctx.save_for_backward(turned, mask)
         ctx.rotation, ctx.how = rotation, how
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        qk, qkv, mask = ctx.saved_tensors
+        turned, mask = ctx.saved_tensors
         d_mask = None
         if ctx.needs_input_grad[1]:
-            d_mask = torch.zeros_like(mask, dtype=_wide(qkv.dtype))
-        d_qkv = _packed_backward(dy, qk, qkv, mask, ctx.rotation, ctx.how, d_mask)
+            d_mask = torch.zeros_like(mask, dtype=_wide(turned.dtype))
+        d_qkv = _packed_backward(dy, turned, mask, ctx.rotation, ctx.how, d_mask)
         return d_qkv, None if d_mask is None else d_mask.to(ctx.mask_type), None, None
 
 
 def _packed_forward(
     qkv: Tensor, mask: Tensor | None, rotation: Rotation | None, how: _How
 ) -> tuple[Tensor, Tensor]:
-    """What attention gives, and the queries and keys as they were turned."""
+    """What attention gives [B, T, H, C], and the projections, turned, head by head [B, P, T, C].
+
+    Head by head the products of both passes read rows that lie side by side, and copy nothing.
+    """
     heads, kv_heads, scale, causal = how
-    qk = qkv[:, :, : heads + kv_heads]
-    if rotation is not None:
-        qk = turn(qk, *rotation, out=torch.empty_like(qk))
-    q, k, v = qk[:, :, :heads], qk[:, :, heads:], qkv[:, :, heads + kv_heads :]
-    return _forward(q, k, v, mask, scale, causal), qk
+    B, T, P, C = qkv.shape
+    both = heads + kv_heads
+    apart = torch.empty(B, P, T, C, dtype=qkv.dtype, device=qkv.device)
+    by_token = apart.transpose(1, 2)
+    if rotation is None:
+        by_token.copy_(qkv)
+    else:
+        turn(qkv[:, :, :both], *rotation, out=by_token[:, :, :both])
+        by_token[:, :, both:] = qkv[:, :, both:]
+    q, k, v = torch.split(apart, [heads, kv_heads, kv_heads], 1)
+    return _forward(q, k, v, mask, scale, causal), apart
 
 
 def _packed_backward(
     dy: Tensor,
-    qk: Tensor,
-    qkv: Tensor,
+    turned: Tensor,
     mask: Tensor | None,
     rotation: Rotation | None,
     how: _How,
@@ -108,16 +117,20 @@ def _packed_backward(
 ) -> Tensor:
     """The gradient of the projections; the mask's is added to `d_mask`."""
     heads, kv_heads, scale, causal = how
-    both = heads + kv_heads
-    d_qkv = torch.empty_like(qkv)
-    d_turned = d_qkv[:, :, :both] if rotation is None else torch.empty_like(qk)
+    B, P, T, C = turned.shape
+    sizes = [heads, kv_heads, kv_heads]
+    apart = torch.empty_like(turned)
     _backward(
-        dy, qk[:, :, :heads], qk[:, :, heads:], qkv[:, :, both:], mask, scale, causal,
-        (d_turned[:, :, :heads], d_turned[:, :, heads:], d_qkv[:, :, both:], d_mask),
+        dy.transpose(1, 2), torch.split(turned, sizes, 1), mask, scale, causal,
+        torch.split(apart, sizes, 1), d_mask,
     )  # fmt: skip
-    if rotation is not None:
-        cos, sin = rotation
-        turn(d_turned, cos, -sin, out=d_qkv[:, :, :both])
+    d_qkv = torch.empty(B, T, P, C, dtype=turned.dtype, device=turned.device)
+    by_token, both = apart.transpose(1, 2), heads + kv_heads
+    if rotation is None:
+        return d_qkv.copy_(by_token)
+    cos, sin = rotation
+    turn(by_token[:, :, :both], cos, -sin, out=d_qkv[:, :, :both])
+    d_qkv[:, :, both:] = by_token[:, :, both:]
     return d_qkv
 
 
@@ -136,8 +149,8 @@ def _compiled(
     causal: bool,
 ) -> tuple[Tensor, Tensor]:
     rotation = None if cos is None or sin is None else (cos, sin)
-    y, qk = _packed_forward(qkv, mask, rotation, (heads, kv_heads, scale, causal))
-    return y.contiguous(), qk.clone() if rotation is None else qk.contiguous()
+    y, turned = _packed_forward(qkv, mask, rotation, (heads, kv_heads, scale, causal))
+    return y.contiguous(), turned
 
 
 @_compiled.register_fake
@@ -151,15 +164,14 @@ def _(
     scale: float,
     causal: bool,
 ) -> tuple[Tensor, Tensor]:
-    B, T, _, C = qkv.shape
-    return qkv.new_empty(B, T, heads, C), qkv.new_empty(B, T, heads + kv_heads, C)
+    B, T, P, C = qkv.shape
+    return qkv.new_empty(B, T, heads, C), qkv.new_empty(B, P, T, C)
 
 
 @torch.library.custom_op("hanlin::attend_packed_backward", mutates_args=())
 def _compiled_backward(
     dy: Tensor,
-    qk: Tensor,
-    qkv: Tensor,
+    turned: Tensor,
     mask: Tensor | None,
     cos: Tensor | None,
     sin: Tensor | None,
@@ -169,15 +181,13 @@ def _compiled_backward(
     causal: bool,
 ) -> Tensor:
     rotation = None if cos is None or sin is None else (cos, sin)
-    how = (heads, kv_heads, scale, causal)
-    return _packed_backward(dy, qk, qkv.contiguous(), mask, rotation, how, None)
+    return _packed_backward(dy, turned, mask, rotation, (heads, kv_heads, scale, causal), None)
 
 
 @_compiled_backward.register_fake
 def _(
     dy: Tensor,
-    qk: Tensor,
-    qkv: Tensor,
+    turned: Tensor,
     mask: Tensor | None,
     cos: Tensor | None,
     sin: Tensor | None,
@@ -186,12 +196,13 @@ def _(
     scale: float,
     causal: bool,
 ) -> Tensor:
-    return qkv.new_empty(qkv.shape)
+    B, P, T, C = turned.shape
+    return turned.new_empty(B, T, P, C)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    qkv, mask, cos, sin, *how = inputs
-    ctx.save_for_backward(output[1], qkv, mask, cos, sin)
+    _, mask, cos, sin, *how = inputs
+    ctx.save_for_backward(output[1], mask, cos, sin)
     ctx.how = how
 
 
@@ -209,15 +220,16 @@ class _Apart(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(q, k, v, mask)
         ctx.scale = scale
-        return _forward(q, k, v, mask, scale, False)
+        return _forward(*(t.transpose(1, 2) for t in (q, k, v)), mask, scale, False)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, mask = ctx.saved_tensors
-        grads = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v), None
-        _backward(dy, q, k, v, mask, ctx.scale, False, grads)
-        return *grads, None
+        qkv = [t.transpose(1, 2) for t in (q, k, v)]
+        grads = [torch.empty_like(t, memory_format=torch.contiguous_format) for t in qkv]
+        _backward(dy.transpose(1, 2), qkv, mask, ctx.scale, False, grads, None)
+        return *(t.transpose(1, 2) for t in grads), None, None
 
 
 def turn(x: Tensor, cos: Tensor, sin: Tensor, *, out: Tensor) -> Tensor:
@@ -236,7 +248,7 @@ def turn(x: Tensor, cos: Tensor, sin: Tensor, *, out: Tensor) -> Tensor:
 def _forward(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, causal: bool
 ) -> Tensor:
-    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    """Attention [B, T, H, C] of q, k, v [B, heads, T or S, C]."""
     y = F.scaled_dot_product_attention(
         q,
         k,
@@ -252,32 +264,36 @@ def _forward(
 
 def _backward(
     dy: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
+    qkv: Sequence[Tensor],
     mask: Tensor | None,
     scale: float,
     causal: bool,
-    grads: tuple[Tensor, Tensor, Tensor, Tensor | None],
+    grads: Sequence[Tensor],
+    d_mask: Tensor | None,
 ) -> None:
-    """Write the gradients of q, k, v [B, T or S, heads, C], and add up the mask's."""
-    B, T, H, C = q.shape
-    S, K = k.shape[1:3]
+    """Write the gradients of q, k, v, all [B, heads, T or S, C], and add up the mask's.
+
+    `grads` lie head by head in memory.
+    """
+    q, k, v = qkv
+    d_q, d_k, d_v = grads
+    B, H, T, C = q.shape
+    K, S = k.shape[1:3]
     R = H // K
-    d_q, d_k, d_v, d_mask = grads
     fewest, most = _QUERIES
     block = max(fewest, min(most, _PAIRS // (H * S)))
     if causal and mask is None:
         mask = causal_mask(T, q.dtype, q.device)
     whole, wide = block >= T, _wide(q.dtype)
+    dy = dy.contiguous()
     for b in range(B):
         sums: list[Tensor] = []
         for start in range(0, T, block):
             stop = min(start + block, T)
             end = stop if causal else S
             rows = (K, R * (stop - start), C)
-            q_, dy_ = (t[b, start:stop].transpose(0, 1).reshape(rows) for t in (q, dy))
-            k_, v_ = (t[b, :end].transpose(0, 1) for t in (k, v))
+            q_, dy_ = (t[b, :, start:stop].reshape(rows) for t in (q, dy))
+            k_, v_ = (t[b, :, :end] for t in (k, v))
             added = None
             if mask is not None:
                 at = min(b, mask.shape[0] - 1)
@@ -286,7 +302,6 @@ def _backward(
                 added = added.expand(H, stop - start, end).reshape(K, R * (stop - start), end)
             scores = _product(q_, k_.transpose(1, 2), added, scale)
             weights = scores.softmax(-1)
-            part_v = torch.bmm(weights.transpose(1, 2), dy_)
             d_weights = torch.bmm(dy_, v_.transpose(1, 2))
             d_scores = torch.ops.aten._softmax_backward_data(d_weights, weights, -1, q.dtype)
             if d_mask is not None:
@@ -294,17 +309,19 @@ def _backward(
                 at = min(b, d_mask.shape[0] - 1)
                 d_mask[at, :, start:stop, :end] += pairs if d_mask.shape[1] == H else pairs.sum(0)
             d_scores.mul_(scale)
-            d_q[b, start:stop] = torch.bmm(d_scores, k_).view(H, -1, C).transpose(0, 1)
-            part_k = torch.bmm(d_scores.transpose(1, 2), q_)
+            of_k, of_v = d_scores.transpose(1, 2), weights.transpose(1, 2)
             if whole:
-                d_k[b], d_v[b] = part_k.transpose(0, 1), part_v.transpose(0, 1)
+                torch.bmm(d_scores, k_, out=d_q[b].view(rows))
+                torch.bmm(of_k, q_, out=d_k[b])
+                torch.bmm(of_v, dy_, out=d_v[b])
                 continue
+            d_q[b, :, start:stop] = torch.bmm(d_scores, k_).view(H, -1, C)
             if not sums:
                 sums = [torch.zeros(K, S, C, dtype=wide, device=q.device) for _ in range(2)]
-            sums[0][:, :end] += part_k
-            sums[1][:, :end] += part_v
+            sums[0][:, :end] += torch.bmm(of_k, q_)
+            sums[1][:, :end] += torch.bmm(of_v, dy_)
         if sums:
-            d_k[b], d_v[b] = sums[0].transpose(0, 1), sums[1].transpose(0, 1)
+            d_k[b], d_v[b] = sums
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

@@ -57,8 +57,17 @@ def weight_gradient(dy: Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
     """dy^T x: [O, I] of `dtype`, contiguous, from dy [N, O] and x [N, I]."""
     outputs, inputs = dy.shape[1], x.shape[1]
     if outputs >= 2 * inputs:
-        turned = torch.mm(x.t().contiguous(), dy)
+        turned = torch.mm(_turned(x), dy)
         return torch.empty(outputs, inputs, dtype=dtype, device=x.device).copy_(turned.t())
     if inputs >= 2 * outputs:
-        return torch.mm(dy.t().contiguous(), x).to(dtype)
+        return torch.mm(_turned(dy), x).to(dtype)
     return torch.mm(dy.t(), x).to(dtype)
+
+
+def _turned(x: Tensor) -> Tensor:
+    """x^T [C, N], contiguous, of x [N, C]."""
+    N, C = x.shape
+    if N % 2:
+        return x.t().contiguous()
+    # PyTorch turns a plain matrix about in one thread, and what has three dimensions in all.
+    return x.view(2, N // 2, C).permute(2, 0, 1).reshape(C, N)
