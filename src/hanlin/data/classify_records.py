@@ -1,12 +1,12 @@
 """What a classifier learns from: a text, or two, and its label, or several."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from hanlin.data.columns import looks_like_labels, looks_like_text, open_table
 from hanlin.data.records import collect, label_in, labels_in, text_in
 from hanlin.errors import InputError
-from hanlin.text.tables import USUAL, Row
+from hanlin.text.tables import USUAL, BadRow, Row
 
 ROLES = {role: USUAL[role] for role in ("text", "label", "text_pair")}
 """The parts that columns play: `text_pair` is a second text, which not all tasks have."""
@@ -42,16 +42,7 @@ def read_classify(
     separator: what stands between the labels of a text that has several. Labels that are lists are
     several too. Raises `ConfigError` and `InputError` naming the columns or rows at fault.
     """
-    rows, found = open_table(
-        sources,
-        ROLES,
-        given=columns,
-        file_labels=file_labels,
-        optional=("text_pair",),
-        # The label first: what looks like labels does not look like text.
-        looks={"label": looks_like_labels, "text": looks_like_text},
-        tell=tell,
-    )
+    rows, found = _open(sources, columns, file_labels, tell)
     if set(found.items()) - set(columns.items()):
         tell(f"Columns: {', '.join(f'{role} is {name}' for role, name in found.items())}.")
     pair = found.get("text_pair")
@@ -72,6 +63,33 @@ def read_classify(
             "them all lists, or give objective.separator for texts with several."
         )
     return records
+
+
+def columns_of(
+    sources: Sequence[str], *, columns: Mapping[str, str], file_labels: Mapping[str, str]
+) -> dict[str, str]:
+    """Which column plays which part, as `read_classify` finds them; nothing where files have a
+    label each."""
+    if file_labels:
+        return {}
+    return _open(sources, columns, file_labels, lambda text: None)[1]
+
+
+def _open(
+    sources: Sequence[str],
+    columns: Mapping[str, str],
+    file_labels: Mapping[str, str],
+    tell: Callable[[str], None],
+) -> tuple[Iterator[Row | BadRow], dict[str, str]]:
+    return open_table(
+        sources,
+        ROLES,
+        given=columns,
+        file_labels=file_labels,
+        optional=("text_pair",),
+        looks={"text": looks_like_text, "label": looks_like_labels},
+        tell=tell,
+    )
 
 
 def labels_of(records: Sequence[ClassifyRecord]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from hanlin.training.checkpoints import Checkpoint, Checkpoints
 from hanlin.training.config import TrainConfig
 from hanlin.training.distributed import World
 from hanlin.training.events import Watcher
+from hanlin.training.quickstart import output_of
 
 CONFIG = "config.yaml"
 _TRACES = (CONFIG, "checkpoints", "config.json", "adapter_config.json", "metrics.jsonl")
@@ -28,16 +29,19 @@ def settings_of(
     chosen."""
     given = to_plain(config) if isinstance(config, TrainConfig) else config
     raw = read_mapping(given, overrides, into=TrainConfig)
-    if raw.get("budget") is not None:
-        if resume and (kept := Path(str(raw.get("output"))) / CONFIG).is_file():
+    if raw.get("budget") is not None or "task" in raw:
+        output = output_of(raw) if "task" in raw else str(raw.get("output"))
+        if resume and (kept := Path(output) / CONFIG).is_file():
+            if "task" in raw:
+                return read_config(kept, into=TrainConfig), None
             chosen = read_mapping(kept, into=TrainConfig)
             if raw.get("duration") is not None:
                 del chosen["duration"]
             return read_config(merge(chosen, raw), into=TrainConfig), None
         if raw.get("duration") is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ConfigError(
-                "A budget is spent by one process, and torchrun started several. See what "
-                "`hanlin train CONFIG --dry-run` chooses, and put that into the configuration."
+                "Settings are chosen by one process, and torchrun started several. See what "
+                "`hanlin train ... --dry-run` chooses, and put that into a configuration."
             )
     return settle(raw)
 

@@ -97,13 +97,18 @@ class Choice:
 def settle(
     source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()
 ) -> tuple[TrainConfig, Choice | None]:
-    """The settings of a run; where they have a budget and no duration, chosen by it.
+    """The settings of a run; where they have a budget and no duration, chosen by it; where they
+    have a `task`, chosen for it (`quickstart.settle_task`).
 
     A file with both was settled before (the resolved config of a run): nothing is chosen again.
     Looks at the text and measures some steps, half a minute at most; writes nothing. Raises what
     `read_config` raises.
     """
     raw = read_mapping(source, overrides, into=TrainConfig)
+    if "task" in raw:
+        from hanlin.training.quickstart import settle_task
+
+        return settle_task(raw)
     if raw.get("budget") is None or raw.get("duration") is not None:
         return read_config(raw, into=TrainConfig), None
     budget = Budget.parse(str(raw["budget"]))
@@ -143,6 +148,11 @@ def _model(raw: Mapping[str, Any], sizes: Mapping[str, Any]) -> dict[str, Any]:
         )
     objective = raw.get("objective") or "causal-lm"
     name = objective if isinstance(objective, str) else objective.get("name", "causal-lm")
+    if name not in _FAMILIES:
+        raise ConfigError(
+            f"A budget chooses for {', '.join(_FAMILIES)}, and not for {name}. Remove the budget, "
+            "and set model and duration."
+        )
     asked = {ALIASES.get(key, key) for key in given}
     return {
         "family": _FAMILIES.get(name, "qwen3"),

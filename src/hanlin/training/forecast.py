@@ -139,19 +139,31 @@ def forecast(
     measured: Measured | None = None,
     peak: float | None = None,
     world: int = 1,
+    tokens_per_step: int | None = None,
 ) -> Forecast:
     """Foresee the run of `config` with this model on this text and machine, in some seconds.
 
     measured, peak: what was measured already. world: processes, each with a machine like this one.
+    tokens_per_step: padding included, where texts are shorter than batch.length.
     """
     whole = outline(model)
     parameters = count(whole)
+    learnt = parameters.total
+    if config.method.kind == "lora":
+        from hanlin.models.lora import apply_lora
+
+        apply_lora(whole, config.method)
+        learnt = sum(p.numel() for p in whole.parameters() if p.requires_grad)
+    per_step = (
+        tokens_per_step or config.batch.tokens or config.batch.sequences * config.batch.length
+    )
     length = config.batch.length
+    if tokens_per_step is not None:
+        length = min(length, -(-tokens_per_step // config.batch.sequences))
     name = config.objective.name
     flops = flops_per_token(whole, objective=name, length=length)
     measured = measured or measure(model, config)
     peak = peak or machine_peak(config.precision)
-    per_step = config.batch.sequences * length
     step_seconds = measured.token_seconds * per_step / world + measured.step_seconds
     speed = per_step / step_seconds
     seconds = min(
@@ -169,7 +181,7 @@ def forecast(
     shared = world if config.distributed == "fsdp" else 1
     weights = 4 * parameters.total // shared
     averages = optimizer_bytes(whole, config.optimizer) // shared
-    activations = round(measured.token_bytes * micro * length)
+    activations = round(measured.token_bytes * per_step * micro / config.batch.sequences)
     loss = None
     if config.fresh and name == "causal-lm" and corpus.tokens:
         read = tokens * corpus.bytes / corpus.tokens
@@ -179,7 +191,7 @@ def forecast(
             unique_bytes=corpus.bytes,
             difficulty=corpus.difficulty,
         )
-    checkpoint = 4 * parameters.total + optimizer_bytes(whole, config.optimizer)
+    checkpoint = 4 * learnt + optimizer_bytes(whole, config.optimizer)
     have = machine().get("memory_bytes")
     return Forecast(
         parameters=parameters.total,
@@ -194,13 +206,13 @@ def forecast(
         peak_flops=peak * world,
         share_of_peak=speed * flops / (peak * world),
         weight_bytes=weights,
-        gradient_bytes=weights,
+        gradient_bytes=4 * learnt // shared,
         optimizer_bytes=averages,
         activation_bytes=activations,
-        memory_bytes=2 * weights + averages + activations,
+        memory_bytes=weights + 4 * learnt // shared + averages + activations,
         available_bytes=have if isinstance(have, int) else None,
         checkpoint_bytes=checkpoint,
-        disk_bytes=checkpoint * (config.checkpoint.keep + 1) + 4 * parameters.total,
+        disk_bytes=checkpoint * (config.checkpoint.keep + 1) + 4 * learnt,
         loss=loss,
     )
 

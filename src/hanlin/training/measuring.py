@@ -1,5 +1,6 @@
 """A few steps of a model that is not to be kept, to learn how fast and how large a run will be."""
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from hanlin.training.optimizers import build_optimizer, clip_gradients
 
 if TYPE_CHECKING:
     from hanlin.training.config import TrainConfig
+    from hanlin.training.objectives import Objective
 
 _SLOW = 3e11
 """Operations of a step above which it is measured on one and two layers, not on all."""
@@ -33,25 +35,47 @@ class Measured:
     """Memory that a token holds between the passes."""
 
 
-def measure(config: ModelConfig, settings: "TrainConfig", *, seconds: float = 1.0) -> Measured:
+def measure(
+    config: ModelConfig,
+    settings: "TrainConfig",
+    *,
+    seconds: float = 1.0,
+    task: "tuple[Objective, Batch] | None" = None,
+) -> Measured:
     """Time steps of a model with these settings on this machine, in about three times `seconds`.
 
     A model whose step would take long is measured with one and with two layers; the others take as
-    long as the second.
+    long as the second. task: the objective as fitted and a micro-batch of its records; tokens are
+    made up without it.
     """
     whole = outline(config)
     length = min(settings.batch.length, config.max_context)
     micro = settings.batch.micro or settings.batch.sequences
     rows = max(1, min(micro, _ROWS // length))
     name = settings.objective.name
+    if task is None:
+        objective = settings.objective.build()
+
+        def batch_of(config: ModelConfig, rows: int) -> Batch:
+            return made_up(config, name, rows, length)
+    else:
+        objective, batch = task
+        rows, length = batch.ids.shape
+
+        def batch_of(config: ModelConfig, rows: int) -> Batch:
+            return batch
+
+    def timed(config: ModelConfig, rows: int, seconds: float) -> Measured:
+        return _time(config, settings, objective, batch_of(config, rows), seconds)
+
     cost = flops_per_token(whole, objective=name, length=length) * rows * length
     weights = 20.0 * count(whole).total  # the optimiser reads and writes each some times
     if config.num_layers <= 2 or cost + weights < _SLOW:
-        return _time(config, settings, rows, length, seconds)
+        return timed(config, rows, seconds)
     if cost / config.num_layers > _SLOW:
         rows = max(1, round(rows * _SLOW * config.num_layers / cost))
-    one = _time(_with_layers(config, 1), settings, rows, length, seconds / 2)
-    two = _time(_with_layers(config, 2), settings, rows, length, seconds / 2)
+    one = timed(_with_layers(config, 1), rows, seconds / 2)
+    two = timed(_with_layers(config, 2), rows, seconds / 2)
     more = config.num_layers - 1
 
     def whole_of(first: float, second: float) -> float:
@@ -73,15 +97,28 @@ def _with_layers(config: ModelConfig, layers: int) -> ModelConfig:
 
 
 def _time(
-    config: ModelConfig, settings: "TrainConfig", rows: int, length: int, seconds: float
+    config: ModelConfig,
+    settings: "TrainConfig",
+    objective: "Objective",
+    batch: Batch,
+    seconds: float,
 ) -> Measured:
     device = "cpu" if settings.device == "cpu" or not torch.cuda.is_available() else "cuda"
     state = torch.get_rng_state()
-    model = Transformer(config).to(device).train()
-    batch = made_up(config, settings.objective.name, rows, length).to(device)
+    model = Transformer(config)
+    if settings.method.kind == "lora":
+        from hanlin.models.lora import apply_lora
+
+        apply_lora(model, settings.method)
+    model.to(device).train()
+    if settings.objective.name == "prefer" and settings.method.kind == "full":
+        from hanlin.training.objectives import Prefer
+
+        assert isinstance(objective, Prefer)
+        objective = objective.against(copy.deepcopy(model))
+    batch = batch.to(device)
     torch.set_rng_state(state)  # what is measured must not change what is drawn after
     model.checkpointing = settings.checkpoint.activation
-    objective = settings.objective.build()
     optimizer = build_optimizer(model, settings.optimizer)
 
     def forwards() -> Tensor:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hanlin.data.batch import Batch
-from hanlin.data.classify_records import ClassifyRecord, labels_of, read_classify
+from hanlin.data.classify_records import ClassifyRecord, columns_of, labels_of, read_classify
 from hanlin.data.examples import Ids
 from hanlin.data.tokens import TokenArray
 from hanlin.errors import ConfigError, InputError, nearest
@@ -97,6 +97,10 @@ class Classify:
             tell=tell,
         )
         return [self._named(record) for record in records] if self.names else records
+
+    def columns(self, sources: Sequence[str], data: "DataSettings") -> dict[str, str]:
+        """Which column plays which part; what the data section says, completed."""
+        return columns_of(sources, columns=data.columns, file_labels=data.file_labels)
 
     def _named(self, record: ClassifyRecord) -> ClassifyRecord:
         if isinstance(record.label, str):

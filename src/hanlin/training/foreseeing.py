@@ -1,0 +1,56 @@
+"""``--dry-run``: the forecast of any run; of a task from its own records, which are read for it."""
+
+import numpy as np
+
+from hanlin.data.loader import Loader
+from hanlin.models.named import resolve
+from hanlin.tokenizers import Tokenizer
+from hanlin.training.config import TrainConfig
+from hanlin.training.corpus import learn_tokenizer
+from hanlin.training.forecast import CorpusFacts, Forecast, forecast
+from hanlin.training.measuring import measure
+from hanlin.training.objectives import RecordObjective, on_records
+from hanlin.training.starting_model import fitted_to
+from hanlin.training.surveying import model_of, survey
+from hanlin.training.task_records import read_parts, texts_of
+
+_STEPS = 8  # whose sizes are looked at, and of whose micro-batches a middling one is measured
+
+
+def foresee(config: TrainConfig) -> Forecast:
+    """What the run of `config` will come to; reads its data, measures some steps, writes nothing.
+
+    Raises what reading them raises.
+    """
+    objective = config.objective.build()
+    if on_records(objective):
+        return _of_task(config, objective)
+    facts, tokenizer = survey(config)
+    return forecast(config, model_of(config, tokenizer), facts)
+
+
+def _of_task(config: TrainConfig, objective: RecordObjective) -> Forecast:
+    train, _ = read_parts(config, objective, tell=lambda text: None)
+    if isinstance(config.tokenizer, dict):
+        tokenizer = learn_tokenizer(config, texts_of(train))
+    else:
+        named = config.tokenizer or config.model
+        assert isinstance(named, str)
+        tokenizer = Tokenizer.load(resolve(named))
+    model, fitted = fitted_to(model_of(config, tokenizer), objective, train)
+    batch = config.batch
+    examples = fitted.examples(train, tokenizer=tokenizer, length=batch.length, seed=config.seed)
+    sizes = {"sequences": batch.sequences, "micro": batch.micro} if batch.tokens is None else {}
+    loader = Loader(
+        examples, fitted.collate, seed=config.seed, tokens=batch.tokens, **(sizes or {})
+    )
+    steps = [loader.step(number) for number in range(_STEPS)]
+    per_step = round(float(np.mean([sum(part.tokens for part in step) for step in steps])))
+    parts = sorted((part for step in steps for part in step), key=lambda part: part.tokens)
+    facts = CorpusFacts(
+        tokens=round(per_step * loader.steps_per_epoch),
+        bytes=sum(len(text.encode()) for text in texts_of(train)),
+        documents=len(train),
+    )
+    measured = measure(model, config, task=(fitted, parts[len(parts) // 2]))
+    return forecast(config, model, facts, measured=measured, tokens_per_step=per_step)
