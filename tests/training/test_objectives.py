@@ -1,7 +1,7 @@
 """What holds for every objective: sums over micro-batches, padding without effect, learning."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ from objective_cases import CASES, LENGTH, TEXTS, Case
 from hanlin.data.batch import IGNORE, Batch
 from hanlin.data.loader import Loader
 from hanlin.training.objectives import OBJECTIVES, Objective
+from hanlin.training.sections import ObjectiveName
 
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
@@ -91,7 +92,7 @@ def test_an_example_depends_on_seed_epoch_and_index_alone(case: Case) -> None:
 
 
 def test_the_table_of_objectives_names_them() -> None:
-    names = ["causal-lm", "masked-lm", "span-corruption", "denoising", "seq2seq"]
+    names = list(get_args(ObjectiveName))
     assert list(OBJECTIVES) == names
     assert [OBJECTIVES[name].name for name in names] == names
 

@@ -152,6 +152,11 @@ def _model_problems(config: TrainConfig) -> list[str]:
                 f" There are: {', '.join(NEW)}."]  # fmt: skip
     problems = [f"model.{problem}" for problem in field_problems(config.model)]
     objective, shape = config.objective.name, config.model.get("shape", NEW[family].shape)
+    if objective == "distil" and config.objective.options.get("student"):
+        problems.append(
+            "objective.student takes layers of a model that knows something, and this one is drawn "
+            "from nothing. Set model to the teacher, or remove student."
+        )
     if shape not in SHAPES[objective]:
         fitting = [name for name, shapes in SHAPES.items() if shape in shapes]
         problems.append(
@@ -187,14 +192,19 @@ def _tokenizer_problems(config: TrainConfig) -> list[str]:
 def _data_problems(config: TrainConfig) -> list[str]:
     problems = []
     data, pair = config.data, (config.data.source, config.data.target)
-    if config.objective.name == "seq2seq":
+    if config.evaluate.remember and config.fresh:
+        problems.append(
+            "evaluate.remember has no effect on a fresh model, which knows nothing that it could "
+            "forget. Name a model to go on from, or remove it."
+        )
+    if config.objective.task == "seq2seq":
         if any(pair) and not all(pair):
             problems.append("data: give both source and target, or neither (source, target).")
         if any(pair) and data.columns:
             problems.append("data.columns and data.source say the same. Keep columns.")
-    elif any(pair) and config.objective.name in ON_TEXT:
+    elif any(pair) and config.objective.task in ON_TEXT:
         problems.append(
-            f"data.source and data.target have no effect on {config.objective.name}; they are for "
+            f"data.source and data.target have no effect on {config.objective.task}; they are for "
             "seq2seq. Use field."
         )
     if not data.validation and config.evaluate != EvaluateSettings():
@@ -213,7 +223,9 @@ def _data_problems(config: TrainConfig) -> list[str]:
 
 def _task_problems(config: TrainConfig) -> list[str]:
     """Tasks read columns; objectives on text read a field."""
-    problems, name, data = [], config.objective.name, config.data
+    problems, name, data = [], config.objective.task, config.data
+    if name is None:
+        return []
     if name in ON_TEXT:
         given = [at for at in ("columns", "file_labels", "skip_bad") if getattr(data, at)]
         if given:
@@ -228,6 +240,11 @@ def _task_problems(config: TrainConfig) -> list[str]:
             problems.append(f"data.{at} has no effect on {name}. Use data.columns.")
     if data.file_labels and name != "classify":
         problems.append(f"data.file_labels has no effect on {name}; it is for classify. Remove it.")
+    if name == "embed" and config.batch.micro is not None:
+        problems.append(
+            "batch.micro would change what embed learns, which sets the texts of a step against "
+            "each other. Remove it; checkpoint.activation=true saves memory."
+        )
     if name in LABELLING and config.evaluate.prompts:
         problems.append(f"evaluate.prompts has no effect on {name}, which writes no text.")
     return problems

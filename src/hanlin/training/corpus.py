@@ -57,13 +57,16 @@ class Corpus:
     tokenizer: Tokenizer
     train: Part
     validation: Part | None
+    replay: Part | None = None
+    """Old data, some of which is read between the new."""
     hashes: Mapping[str, str]
     """Of the tokens of each part, by name; equal where the tokens are."""
 
     @property
     def records(self) -> Sequence[Any]:
-        """The records a task learns from; none of what learns from text."""
-        return self.train if isinstance(self.train, list) else ()
+        """The records a task learns from, old ones too; none of what learns from text."""
+        old = self.replay if isinstance(self.replay, list) else []
+        return [*self.train, *old] if isinstance(self.train, list) else ()
 
 
 def size_of(part: Part | None, examples: Examples | None) -> tuple[int, int]:
@@ -106,21 +109,23 @@ def read_corpus(config: TrainConfig, *, again: bool, tell: Callable[[str], None]
         tokenizer = _tokenizer(config, folder, again, tell)
         train = _prepared(data.train, folder / "train", tokenizer, data, again, tell)
     held = _validation(config, train, tokenizer, folder, again, tell)
-    if isinstance(held, TokenShards):
-        return Corpus(
-            tokenizer=tokenizer,
-            train=train,
-            validation=held,
-            hashes={"train": train.hash, "validation": held.hash},
-        )
     hashes = {"train": train.hash}
+    old = None
+    if data.replay is not None:
+        sources = data.replay.sources
+        old = _given(sources, "replay", tokenizer) or _prepared(
+            sources, folder / "replay", tokenizer, data, again, tell
+        )
+        hashes["replay"] = old.hash
+    whole: dict[str, Any] = {"tokenizer": tokenizer, "replay": old, "hashes": hashes}
+    if isinstance(held, TokenShards):
+        hashes["validation"] = held.hash
+        return Corpus(train=train, validation=held, **whole)
     if held is None:
-        return Corpus(tokenizer=tokenizer, train=train, validation=None, hashes=hashes)
+        return Corpus(train=train, validation=None, **whole)
     parts = split(train, held, seed=config.seed)
     hashes["validation"] = f"{held:g} of train by {parts.how}"
-    return Corpus(
-        tokenizer=tokenizer, train=parts.train, validation=parts.validation, hashes=hashes
-    )
+    return Corpus(train=parts.train, validation=parts.validation, **whole)
 
 
 def _task(
@@ -133,10 +138,14 @@ def _task(
     """The records of a task, which are read anew each time and held in memory."""
     train, held = read_parts(config, objective, tell=tell)
     parts = {"train": train, **({"validation": held} if held else {})}
+    old: list[Any] | None = None
+    if config.data.replay is not None:
+        parts["replay"] = old = objective.read(config.data.replay.sources, config.data, tell=tell)
     return Corpus(
         tokenizer=_tokenizer(config, folder, again, tell, lambda: texts_of(train)),
         train=train,
         validation=held or None,
+        replay=old,
         hashes={name: records_hash(part) for name, part in parts.items()},
     )
 
@@ -169,21 +178,29 @@ def _validation(
         return None
     if data.validation_share is not None:
         return data.validation_share
-    sides = [_shards(Path(source)) for source in data.validation]
-    if any(sides):
-        held = sides[0]
-        if len(sides) > 1 or held is None:
-            raise ConfigError(
-                "data.validation names a directory of token shards among others. Name one such "
-                "directory, or raw text only."
-            )
-        if held.manifest["tokenizer"]["hash"] != tokenizer.hash:
-            raise ConfigError(
-                f"The validation part in {held.directory} was made with another tokenizer than the "
-                "training part. Prepare it again."
-            )
-        return held
-    return _prepared(data.validation, folder / "validation", tokenizer, data, again, tell)
+    return _given(data.validation, "validation", tokenizer) or _prepared(
+        data.validation, folder / "validation", tokenizer, data, again, tell
+    )
+
+
+def _given(sources: Sequence[str], part: str, tokenizer: Tokenizer) -> TokenShards | None:
+    """The token shards that `sources` name for a part beside the training part; None for raw
+    text."""
+    sides = [_shards(Path(source)) for source in sources]
+    if not any(sides):
+        return None
+    found = sides[0]
+    if len(sides) > 1 or found is None:
+        raise ConfigError(
+            f"data.{part} names a directory of token shards among others. Name one such directory, "
+            "or raw text only."
+        )
+    if found.manifest["tokenizer"]["hash"] != tokenizer.hash:
+        raise ConfigError(
+            f"The {part} part in {found.directory} was made with another tokenizer than the "
+            "training part. Prepare it again."
+        )
+    return found
 
 
 def _prepared(
@@ -237,6 +254,8 @@ def _tokenizer(
     if config.tokenizer is None:
         if isinstance(config.model, str):
             return Tokenizer.load(resolve(config.model))
+        if config.objective.name == "distil":
+            return Tokenizer.load(resolve(str(config.objective.options["teacher"])))
         raise ConfigError(
             "A fresh model on raw text needs a tokenizer. Name a directory, or have one learnt: "
             "tokenizer: {kind: bpe, vocab_size: 8192}."

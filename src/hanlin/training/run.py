@@ -32,13 +32,15 @@ from hanlin.training.events import Plan, TrainResult, Watcher
 from hanlin.training.finishing import write_model
 from hanlin.training.guard import Guard
 from hanlin.training.judging import Judge, judging
-from hanlin.training.objectives import on_records
+from hanlin.training.objectives import Distil, on_records
+from hanlin.training.objectives.distil import Lessons
 from hanlin.training.optimizers import build_optimizer
 from hanlin.training.place import rate
 from hanlin.training.rates import optimizer_of
+from hanlin.training.replay import Replayed
 from hanlin.training.resuming import identity, refuse_another_run
 from hanlin.training.samples import sampler
-from hanlin.training.starting_model import starting_model
+from hanlin.training.starting_model import starting_model, with_reference
 from hanlin.training.trainer import Loop, Trainer
 from hanlin.training.validation import Validation
 from hanlin.training.watch import watchers as usual_watchers
@@ -111,6 +113,9 @@ def _run(
     network, objective, parents = starting_model(
         settings, settings.objective.build(), corpus.records, corpus.tokenizer, found, tell=tell
     )
+    objective = with_reference(settings, objective)
+    # What a student learns is its task, whoever teaches it.
+    learnt = objective.task if isinstance(objective, Distil) else objective
     mine = identity(settings, corpus, network.config) | {"parents": parents}
     if found is not None:
         refuse_another_run(found.state, mine)
@@ -136,7 +141,13 @@ def _run(
         "length": settings.batch.length,
         "seed": settings.seed,
     }
-    examples = objective.examples(corpus.train, **cut)
+    new = examples = objective.examples(corpus.train, **cut)
+    if isinstance(new, Lessons):
+        new = new.examples
+    if settings.data.replay is not None:
+        old = objective.examples(corpus.replay, **cut)
+        share = settings.data.replay.share
+        examples = Replayed(examples, old, share=share, seed=settings.seed)
     loader = Loader(examples, objective.collate, **common)
     for note in loader.notes:
         tell(note)
@@ -181,8 +192,8 @@ def _run(
             seed=settings.seed,
         ),
         judge=None
-        if judge is None or corpus.validation is None or not on_records(objective)
-        else judging(judge, network, corpus.tokenizer, objective, corpus.validation, world),
+        if judge is None or corpus.validation is None or not on_records(learnt)
+        else judging(judge, network, corpus.tokenizer, learnt, corpus.validation, world),
         average=None if settings.average is None else Average(optimizer, decay=settings.average),
         watchers=told,
     )
@@ -207,23 +218,23 @@ def _run(
             data=dict(corpus.hashes),
         )
         results = {k: v for k, v in result.as_json().items() if k != "output"}
-        task: dict[str, Any] = {"name": objective.name}
-        if on_records(objective):
-            task |= objective.remember(corpus.records)
-        if held is not None and objective.name == "classify":
+        task: dict[str, Any] = {"name": learnt.name}
+        if on_records(learnt):
+            task |= learnt.remember(corpus.records)
+        if held is not None and learnt.name == "classify":
             alone = Loader(held, objective.collate, sequences=32, seed=settings.seed)
             calibration = calibrate(whole, alone.once())
             task["calibration"] = calibration.to_dict()
             tell(str(calibration))
-        decoding = getattr(objective, "decoding", None)
-        files = getattr(objective, "files", None)
+        decoding = getattr(learnt, "decoding", None)
+        files = getattr(learnt, "files", None)
         write_model(
             whole,
             settings.output,
             tokenizer=corpus.tokenizer,
             provenance={"task": task, "provenance": made, "results": results},
             base=settings.model if settings.method.kind == "lora" else None,
-            generation=None if decoding is None else decoding(loader.examples),
+            generation=None if decoding is None else decoding(new),
             files=None if files is None else files(whole.config, length=settings.batch.length),
         )
     world.wait()

@@ -23,6 +23,10 @@ ObjectiveName = Literal[
     "classify",
     "tag",
     "extract",
+    "distil",
+    "embed",
+    "instruct",
+    "prefer",
 ]
 SHAPES: dict[ObjectiveName, tuple[str, ...]] = {
     "causal-lm": ("decoder",),
@@ -33,6 +37,10 @@ SHAPES: dict[ObjectiveName, tuple[str, ...]] = {
     "classify": ("encoder", "decoder", "encoder-decoder"),
     "tag": ("encoder", "decoder"),
     "extract": ("encoder",),
+    "distil": ("decoder", "encoder", "encoder-decoder"),
+    "embed": ("encoder", "decoder"),
+    "instruct": ("decoder",),
+    "prefer": ("decoder",),
 }
 """Which shapes of model an objective trains."""
 ON_TEXT: tuple[ObjectiveName, ...] = (
@@ -42,7 +50,7 @@ ON_TEXT: tuple[ObjectiveName, ...] = (
     "denoising",
 )
 """Objectives that learn from tokens; all others learn from records."""
-LABELLING: tuple[ObjectiveName, ...] = ("classify", "tag", "extract")
+LABELLING: tuple[ObjectiveName, ...] = ("classify", "tag", "extract", "embed")
 """Objectives whose models write no text, so that no samples of it can be shown."""
 
 
@@ -73,6 +81,16 @@ class ObjectiveSettings:
         if self.options:
             self.build()
 
+    @property
+    def task(self) -> str | None:
+        """The name of what is learnt, whoever teaches it; None where only the teacher says."""
+        if self.name != "distil":
+            return self.name
+        given = self.options.get("of")
+        if isinstance(given, Mapping):
+            given = given.get("name")
+        return given if isinstance(given, str) else None
+
     def build(self) -> "Objective":
         """The objective with its options; raises ConfigError for one that it does not have."""
         from hanlin.training.objectives import OBJECTIVES
@@ -84,6 +102,43 @@ class ObjectiveSettings:
 
 
 written_as(_read_objective, _write_objective)(ObjectiveSettings)
+
+
+def _read_replay(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    out = dict(value)
+    if "sources" in out:
+        out["sources"] = texts(out["sources"])
+    share = out.get("share")
+    if isinstance(share, str) and share.strip().endswith("%"):
+        try:
+            out["share"] = float(share.strip().removesuffix("%")) / 100
+        except ValueError:
+            return out
+    return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplaySettings:
+    """Old examples between the new ones, so that less is forgotten."""
+
+    sources: tuple[str, ...]
+    """What was learnt from before: files and folders as in train, or a directory of token
+    shards."""
+    share: float = 0.1
+    """Of all examples that an epoch reads, so many are old: 10%."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        if not self.sources:
+            problems.append("sources names no source. Name files or folders of the old text.")
+        if not 0 < self.share < 1:
+            problems.append(f"share is {self.share:.2%}; it must be above 0 % and below 100 %.")
+        refuse(problems)
+
+
+written_as(_read_replay)(ReplaySettings)
 
 
 def _read_data(value: Any) -> Any:
@@ -136,6 +191,8 @@ class DataSettings:
     file_labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """classify: the label of every line of a file, for data with a file for each label; written
     shorter as `train: {positive: pos.txt, negative: neg.txt}`."""
+    replay: ReplaySettings | None = None
+    """Old data mixed into the new, so that less is forgotten: {sources: [...], share: 10%}."""
     skip_bad: bool = False
     """Tasks: leave rows out that cannot be used, and go on; otherwise they are an error."""
 
@@ -148,7 +205,7 @@ class DataSettings:
             problems.append("validation is a share of the text or a list of sources, not both.")
         elif shares and not 0 < (self.validation_share or 0.0) < 1:
             problems.append(f"validation is {shares[0]}; it must be above 0 % and below 100 %.")
-        named = {*self.train, *self.validation}
+        named = {*self.train, *self.validation, *(self.replay.sources if self.replay else ())}
         problems += [
             f"file_labels names {file}, which is no source.{nearest(file, sorted(named))}"
             for file in self.file_labels
@@ -292,9 +349,14 @@ class CheckpointSettings:
 def _read_evaluate(value: Any) -> Any:
     if isinstance(value, str):
         return {"every": value}
-    if isinstance(value, Mapping) and "prompts" in value:
-        return {**value, "prompts": texts(value["prompts"])}
-    return value
+    if not isinstance(value, Mapping):
+        return value
+    out = dict(value)
+    if "prompts" in out:
+        out["prompts"] = texts(out["prompts"])
+    if isinstance(out.get("remember"), Mapping):
+        out["remember"] = {name: texts(sources) for name, sources in out["remember"].items()}
+    return out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,6 +373,9 @@ class EvaluateSettings:
     """What the model continues at every evaluation (for an encoder: fills in)."""
     samples: int = 1
     """Continuations of each prompt; without prompts, of the beginning of the validation text."""
+    remember: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Old held-out text by name, {wiki: old/test.txt}: at the end the model is compared on it with
+    the model that it began as, and what was forgotten is reported."""
 
     def __post_init__(self) -> None:
         problems = []

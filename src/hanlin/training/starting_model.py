@@ -19,7 +19,7 @@ from hanlin.provenance import file_hash
 from hanlin.tokenizers import Tokenizer
 from hanlin.training.checkpoints import Checkpoint
 from hanlin.training.config import TrainConfig
-from hanlin.training.objectives import Objective, on_records
+from hanlin.training.objectives import Distil, Objective, Prefer, on_records
 
 Tell = Callable[[str], None]
 
@@ -40,25 +40,30 @@ def starting_model(
     reference are there. Raises `ConfigError` for a model that the objective cannot train.
     """
     lora = settings.method.kind == "lora"
+    taught: dict[str, str] = {}
+    if isinstance(objective, Distil):
+        taught = {objective.teacher: weights_hash(resolve(objective.teacher))}
     if not isinstance(settings.model, str):
         given = dict(settings.model)
         family = given.pop("family")
         config = new_config(family, tokenizer=tokenizer, **given)
-        config, objective = _fitted(config, objective, records)
+        config, objective = fitted_to(config, objective, records)
         torch.manual_seed(settings.seed)
-        return Transformer(config), objective, {}
+        return Transformer(config), objective, taught
     if found is not None and not lora:
-        config, objective = _fitted(read_model_config(found.path), objective, records)
+        config, objective = fitted_to(read_model_config(found.path), objective, records)
         return Transformer(config), objective, found.state["parents"]
     reference = load_model(settings.model, dtype="float32")
-    parents = {settings.model: weights_hash(resolve(settings.model))}
+    parents = {settings.model: weights_hash(resolve(settings.model)), **taught}
     if found is not None and found.state["parents"] != parents:
         raise ConfigError(
             f"{settings.model} is another model than this run began with, and a LoRA needs the "
             "very same. Put that back, or begin a new run in another output."
         )
     _check(settings, objective, reference.config, tokenizer)
-    config, objective = _fitted(reference.config, objective, records)
+    if isinstance(objective, Distil):
+        reference = objective.begin(reference)
+    config, objective = fitted_to(reference.config, objective, records)
     if config == reference.config:
         network, fresh = reference, list[str]()
         for parameter in network.parameters():
@@ -79,10 +84,28 @@ def starting_model(
     return network, objective, parents
 
 
-def _fitted(
+def with_reference(settings: TrainConfig, objective: Objective) -> Objective:
+    """What learns preferences with all weights, beside a copy of the model as it was; else itself.
+
+    Raises `ConfigError` for a fresh model, which has nothing to hold to.
+    """
+    if not isinstance(objective, Prefer) or settings.method.kind == "lora":
+        return objective
+    if not isinstance(settings.model, str):
+        raise ConfigError(
+            "Preferences are learnt against the model that a run starts from, and this one is "
+            "drawn from nothing. Name a model."
+        )
+    return objective.against(load_model(settings.model, dtype="float32"))
+
+
+def fitted_to(
     config: ModelConfig, objective: Objective, records: Sequence[Any]
 ) -> tuple[ModelConfig, Objective]:
-    """The config with the task's head, and the task with what the records decide."""
+    """The config with the task's head, and the task with what the records decide.
+
+    Raises `ConfigError` where the model's family has no such head.
+    """
     if not on_records(objective):
         return config, objective
     fit = getattr(objective, "fitted", None)
@@ -93,13 +116,6 @@ def _fitted(
         raise ConfigError(
             f"{error} So {objective.name} cannot train it. Choose a model of another family."
         ) from error
-
-
-def adapted_config(
-    config: ModelConfig, objective: Objective, records: Sequence[Any]
-) -> ModelConfig:
-    """The config that a run on these records would train; raises what `starting_model` raises."""
-    return _fitted(config, objective, records)[0]
 
 
 def _check(

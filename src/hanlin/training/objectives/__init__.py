@@ -16,8 +16,12 @@ from hanlin.tokenizers import Tokenizer
 from hanlin.training.objectives.causal import CausalLM
 from hanlin.training.objectives.classify import Classify
 from hanlin.training.objectives.denoising import Denoising
+from hanlin.training.objectives.distil import Distil
+from hanlin.training.objectives.embed import Embed
 from hanlin.training.objectives.extract import Extract
+from hanlin.training.objectives.instruct import Instruct
 from hanlin.training.objectives.masked import MaskedLM
+from hanlin.training.objectives.prefer import Prefer
 from hanlin.training.objectives.seq2seq import Seq2Seq
 from hanlin.training.objectives.spans import SpanCorruption
 from hanlin.training.objectives.tag import Tag
@@ -96,6 +100,10 @@ OBJECTIVES: dict[str, type[Objective]] = {
         Classify,
         Tag,
         Extract,
+        Distil,
+        Embed,
+        Instruct,
+        Prefer,
     )
 }
 
@@ -104,9 +112,13 @@ __all__ = [
     "CausalLM",
     "Classify",
     "Denoising",
+    "Distil",
+    "Embed",
     "Extract",
+    "Instruct",
     "MaskedLM",
     "Objective",
+    "Prefer",
     "RecordObjective",
     "Seq2Seq",
     "SpanCorruption",

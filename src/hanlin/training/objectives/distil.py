@@ -255,16 +255,17 @@ class Lessons:
     """The examples of the task, each a lesson."""
 
     def __init__(self, examples: Examples) -> None:
-        self._examples = examples
+        self.examples = examples
+        """Of the task."""
         self.lengths = examples.lengths
         self.notes = examples.notes
 
     def __len__(self) -> int:
-        return len(self._examples)
+        return len(self.examples)
 
     def example(self, index: int, epoch: int) -> Lesson:
         """Example `index` of an epoch."""
-        return Lesson(self._examples.example(index, epoch))
+        return Lesson(self.examples.example(index, epoch))
 
 
 def _config_of(ref: str) -> ModelConfig:
@@ -278,7 +279,7 @@ def _config_of(ref: str) -> ModelConfig:
 
 def _read(model: Transformer, batch: Batch) -> None:
     """Let a model read a batch as the losses of `of` do; `watched` keeps what comes of it."""
-    types = batch.token_types if model.config.token_types else None
+    types = batch.token_types if model.config.token_types > 1 else None
     if not isinstance(model.head, VocabularyHead):
         model(batch.ids, batch.mask, token_types=types)
         return

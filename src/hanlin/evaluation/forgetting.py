@@ -1,0 +1,285 @@
+"""What a model has forgotten by learning on: old held-out text before and after, paired.
+
+Both models read the very same texts, so the difference is taken document by document (or row by
+row, or record by record), and its interval says how sure it is: resampling both alike removes what
+is hard for either. Above zero the model has become worse on the old text.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hanlin.data.tokens import TokenArray
+from hanlin.errors import ConfigError
+from hanlin.evaluation.decoders import Reading, score_texts
+from hanlin.evaluation.scores import Totals, Units
+from hanlin.evaluation.texts import read_texts
+from hanlin.metrics import Score, bits_per_byte, loss
+from hanlin.models.config import ModelConfig
+from hanlin.models.transformer import Transformer
+from hanlin.progress import Progress
+from hanlin.reports import Report, Table
+from hanlin.reports.words import Words, number
+from hanlin.text.reading import ReadSettings
+from hanlin.training.objectives import Objective, on_records
+
+if TYPE_CHECKING:
+    from hanlin.tasks import Model
+    from hanlin.tokenizers import Tokenizer
+    from hanlin.training.config import DataSettings, TrainConfig
+
+Floats = NDArray[np.float64]
+PAGE, DATA = "forgetting.html", "forgetting.json"
+"""Names of the files in a run's directory."""
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """One old text, before and after."""
+
+    name: str
+    metric: str
+    """bits_per_byte of a decoder that learns from text, else loss: lower is better."""
+    before: Score
+    after: Score
+    change: Score
+    """after - before, paired."""
+
+    @property
+    def verdict(self) -> str:
+        """forgotten, improved, or unclear where the interval of the change holds zero."""
+        if self.change.low is None or self.change.high is None:
+            return "unclear"
+        if self.change.low > 0:
+            return "forgotten"
+        return "improved" if self.change.high < 0 else "unclear"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, for JSON."""
+        return {
+            "name": self.name,
+            "metric": self.metric,
+            "before": self.before.to_dict(),
+            "after": self.after.to_dict(),
+            "change": self.change.to_dict(),
+            "verdict": self.verdict,
+        }
+
+
+def forgetting(
+    before: "Model",
+    after: "Model",
+    remember: Mapping[str, Sequence[str]],
+    *,
+    objective: Objective,
+    data: "DataSettings",
+    length: int,
+    seed: int = 0,
+) -> list[Forgotten]:
+    """Measure both models on every old text.
+
+    before, after: as `hanlin.load` gives them. remember: name -> files or folders of held-out text
+    (of a task: of records, read as `data` says). length: tokens of a row, where rows are read.
+    Raises `ConfigError` where the two cannot be compared.
+    """
+    _check(before, after)
+    found = []
+    total = 2 * len(remember)
+    with Progress("remember", total=total, unit="texts") as progress:
+        for name, sources in remember.items():
+            if objective.name == "causal-lm":
+                one = _of_texts(name, before, after, sources, data, seed, progress)
+            else:
+                one = _of_examples(
+                    name, before, after, sources, objective, data, length, seed, progress
+                )
+            found.append(one)
+    return found
+
+
+def _check(before: "Model", after: "Model") -> None:
+    old, new = before.network.config, after.network.config
+    if before.tokenizer.hash != after.tokenizer.hash:
+        raise ConfigError(
+            f"{before.name} and {after.name} read other tokens; they cannot be compared token by "
+            "token. Compare their bits per byte with `hanlin evaluate`."
+        )
+    if (old.shape, old.head) != (new.shape, new.head):
+        raise ConfigError(
+            f"{before.name} is {before.kind} and {after.name} is {after.kind}: what the first "
+            "could do, the second does not. Leave evaluate.remember out."
+        )
+
+
+def _of_texts(
+    name: str,
+    before: "Model",
+    after: "Model",
+    sources: Sequence[str],
+    data: "DataSettings",
+    seed: int,
+    progress: Progress,
+) -> Forgotten:
+    """A decoder on whole documents."""
+    from hanlin.tasks import LanguageModel
+
+    texts = read_texts(sources, settings=ReadSettings(field=data.field)).texts
+    units, totals = Units(texts), []
+    for lm in (before, after):
+        assert isinstance(lm, LanguageModel)
+        reading = Reading.of(lm, context=None, stride=None)
+        totals.append(Totals.of(units, score_texts(lm, texts, reading)))
+        progress.advance()
+    about = {"over": units.over}
+    scores = [bits_per_byte(one.nats, one.bytes, seed=seed, **about) for one in totals]
+    change = totals[0].saved(totals[1], seed=seed)
+    assert change is not None
+    return Forgotten(name, "bits_per_byte", scores[0], scores[1], change)
+
+
+def _of_examples(
+    name: str,
+    before: "Model",
+    after: "Model",
+    sources: Sequence[str],
+    objective: Objective,
+    data: "DataSettings",
+    length: int,
+    seed: int,
+    progress: Progress,
+) -> Forgotten:
+    """Any objective on its own validation examples."""
+    nats, targets = [], np.zeros(0)
+    for model in (before, after):
+        own, targets = _losses(
+            objective, model.network, model.tokenizer, sources, data, length, seed
+        )
+        nats.append(own)
+        progress.advance()
+    about = {"objective": objective.name, "over": "records" if on_records(objective) else "rows"}
+    scores = [loss(own, targets, seed=seed, **about) for own in nats]
+    change = loss(nats[1] - nats[0], targets, seed=seed, paired="yes", **about)
+    return Forgotten(name, "loss", scores[0], scores[1], change)
+
+
+@torch.inference_mode()
+def _losses(
+    objective: Objective,
+    network: Transformer,
+    tokenizer: "Tokenizer",
+    sources: Sequence[str],
+    data: "DataSettings",
+    length: int,
+    seed: int,
+) -> tuple[Floats, Floats]:
+    """Nats and targets of every example."""
+    source: Any
+    if on_records(objective):
+        source = objective.read(sources, data, tell=lambda text: None)
+        objective = _fitted(objective, source, network.config)
+    else:
+        texts = read_texts(sources, settings=ReadSettings(field=data.field)).texts
+        source = TokenArray.encode(texts, tokenizer)
+    examples = objective.examples(
+        source, tokenizer=tokenizer, length=length, seed=seed, validation=True
+    )
+    nats, targets = np.zeros(len(examples)), np.zeros(len(examples))
+    for at in range(len(examples)):
+        batch = objective.collate([examples.example(at, 0)])
+        if batch.target_tokens:
+            nats[at] = float(objective.loss(network, batch.to(network.device)))
+            targets[at] = batch.target_tokens
+    return nats, targets
+
+
+def _fitted(objective: Any, records: Sequence[Any], config: ModelConfig) -> Any:
+    """The task as it was fitted in training: with the model's own labels."""
+    if config.labels and hasattr(objective, "labels"):
+        objective = replace(objective, labels=config.labels)
+    fit = getattr(objective, "fitted", None)
+    return objective if fit is None else fit(records, config)
+
+
+def report(found: Sequence[Forgotten], *, before: str, after: str) -> Report:
+    """The table of what was forgotten, for the terminal and the browser."""
+    columns: tuple[Words, ...] = (
+        ("old text", "旧文本"),
+        ("metric", "指标"),
+        ("before", "之前"),
+        ("after", "之后"),
+        ("change", "变化"),
+        ("95 % interval of the change", "变化的 95% 区间"),
+        ("", ""),
+    )
+    rows = tuple(
+        (
+            one.name,
+            _METRICS[one.metric],
+            one.before.value,
+            one.after.value,
+            one.change.value,
+            "–"
+            if one.change.low is None or one.change.high is None
+            else f"{number(one.change.low)} … {number(one.change.high)}",
+            _VERDICTS[one.verdict],
+        )
+        for one in found
+    )
+    note: Words = (
+        "Lower is better; a change above zero is what was forgotten, document by document.",
+        "数值越低越好；变化大于零即为遗忘，逐篇配对计算。",
+    )
+    return Report(
+        ("What was forgotten", "遗忘了什么"),
+        (Table("", columns, rows, note=note),),
+        subtitle=(f"{before} → {after}", f"{before} → {after}"),
+    )
+
+
+_METRICS: dict[str, Words] = {
+    "bits_per_byte": ("bits/byte", "比特/字节"),
+    "loss": ("loss", "损失"),
+}
+_VERDICTS: dict[str, Words] = {
+    "forgotten": ("forgotten", "有遗忘"),
+    "improved": ("improved", "有进步"),
+    "unclear": ("no clear change", "无明显变化"),
+}
+
+
+def after_training(settings: "TrainConfig", tell: Callable[[str], None]) -> list[Forgotten]:
+    """What a finished run has forgotten of `evaluate.remember`; a page and a JSON file beside it.
+
+    Empty where nothing is to be remembered. `tell` hears a line for each text.
+    """
+    import json
+
+    from hanlin.models.exchange import write_text
+    from hanlin.reports.words import locale_language
+    from hanlin.tasks import load
+
+    if not settings.evaluate.remember or not isinstance(settings.model, str):
+        return []
+    objective = settings.objective.build()
+    found = forgetting(
+        load(settings.model, dtype="float32"),
+        load(settings.output, dtype="float32"),
+        settings.evaluate.remember,
+        objective=getattr(objective, "task", objective),
+        data=settings.data,
+        length=settings.batch.length,
+        seed=settings.seed,
+    )
+    output = Path(settings.output)
+    content = [one.to_dict() for one in found]
+    write_text(output / DATA, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    page = report(found, before=settings.model, after=str(output))
+    page.write(output / PAGE)
+    for line in page.terminal(width=100, language=locale_language()).splitlines():
+        tell(line)
+    return found
