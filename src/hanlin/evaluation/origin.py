@@ -39,6 +39,10 @@ class Origin:
             return cls()  # another's model, or one made by other means
         task = content.get("task")
         given = {"name": objective} if isinstance(objective, str) else dict(objective)
+        if given.get("name") == "distil":
+            # What a student learnt is its task; who taught it changes nothing in use.
+            of = given.get("of") or (task.get("name") if isinstance(task, dict) else None)
+            given = dict(of) if isinstance(of, dict) else {"name": of}
         sources = data if isinstance(data, list) else data.get("train", [])
         sources = [sources] if isinstance(sources, str) else list(sources)
         return cls(
