@@ -231,6 +231,12 @@ def test_several_references_are_kept_and_the_first_is_learnt(tmp_path: Path) -> 
     assert record.target == "They greet."
     [record] = read_pair_records(path, columns={})
     assert record.targets == ("They greet.",)
+    listed = write(tmp_path / "b.jsonl", '{"source": "hi", "target": ["你好", "嗨"]}\n')
+    assert read_pair_records(listed, columns={}) == [PairRecord("hi", ("你好", "嗨"))]
+    with pytest.raises(InputError, match="target is null"):
+        read_pair_records(
+            write(tmp_path / "c.jsonl", '{"source": "hi", "target": [null]}'), columns={}
+        )
 
 
 def test_bad_rows_are_counted_and_left_out_when_asked(tmp_path: Path) -> None:

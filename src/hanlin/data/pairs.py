@@ -59,10 +59,10 @@ def read_pair_records(
     """The pairs of tables, .po files or two aligned text files, spaces around them left out.
 
     columns: role (source, target) -> column, by name, by number from 1 in a table without a header,
-    or by a path such as translation.en; several columns of references are a list with commas,
-    ``target: summary1,summary2``, of which the first is learnt. Found by their usual names where
-    not given. A row without both texts is a bad one, see `records.collect`. Raises `ConfigError`,
-    `FormatError` and `InputError`.
+    or by a path such as translation.en; found by their usual names where not given. Several
+    references are a column that holds lists, or several columns with commas between, as in
+    ``target: summary1,summary2``; the first is learnt. A row without both texts is a bad one, see
+    `records.collect`. Raises `ConfigError`, `FormatError` and `InputError`.
     """
     listed = [sources] if isinstance(sources, str | Path) else list(sources)
     files = find(listed).files
@@ -89,9 +89,16 @@ def read_pair_records(
 
 
 def _record(row: Row, source: str, targets: Sequence[str]) -> PairRecord:
-    return PairRecord(
-        text_in(row, source).strip(), tuple(text_in(row, name).strip() for name in targets)
-    )
+    found = [text for name in targets for text in _texts_in(row, name)]
+    return PairRecord(text_in(row, source).strip(), tuple(text.strip() for text in found))
+
+
+def _texts_in(row: Row, column: str) -> list[str]:
+    """The text of a column, or the texts where it holds a list of references."""
+    several = row.values.get(column)
+    if not isinstance(several, list) or not several:
+        return [text_in(row, column)]
+    return [text_in(Row({column: text}, row.file, row.number), column) for text in several]
 
 
 def _flat(row: Row | BadRow) -> Row | BadRow:
