@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from hanlin.data.examples import Ids
 from hanlin.data.order import Permutation
-from hanlin.errors import ConfigError
 
 _SHORT = 0.25
 """A last step of less than this share of the tokens joins the one before it."""
@@ -46,19 +45,12 @@ class TokenSteps:
     Which of several examples of one length share a step is drawn anew in every epoch.
     """
 
-    def __init__(self, lengths: Ids, tokens: int, *, least: int = 1) -> None:
-        """`tokens`: of a step, padding included. `least`: sequences that every step must have.
-
-        Raises `ConfigError` where a step would have fewer.
-        """
+    def __init__(self, lengths: Ids, tokens: int) -> None:
+        """`tokens`: of a step, padding included."""
         self._lengths = sides(lengths)
         self._cuts = _cuts(self._lengths[like_beside_like(self._lengths)], tokens)
-        fewest = int(np.diff(self._cuts).min())
-        if fewest < least:
-            raise ConfigError(
-                f"A step of {tokens} tokens can have {fewest} sequences, and there are {least} "
-                "processes. Raise batch.tokens."
-            )
+        self.fewest = int(np.diff(self._cuts).min())
+        """Sequences of the smallest step."""
         self._last: tuple[tuple[int, int], npt.NDArray[np.int64]] | None = None
 
     @property

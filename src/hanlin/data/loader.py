@@ -67,7 +67,7 @@ class Loader:
                 raise ConfigError(
                     "These examples are all of one length. Give batch.sequences, not batch.tokens."
                 )
-            self._by_tokens = TokenSteps(examples.lengths, tokens, least=world)
+            self._by_tokens = TokenSteps(examples.lengths, tokens)
             sequences = world
         most = -(-sequences // world)
         self._parts = 1 if micro is None else -(-most // micro)
@@ -116,7 +116,15 @@ class Loader:
         return 1 - real / places
 
     def step(self, number: int) -> list[Batch]:
-        """The micro-batches of step `number` (from 0) for this rank."""
+        """The micro-batches of step `number` (from 0) for this rank.
+
+        Raises `ConfigError` where steps of so many tokens have fewer sequences than there are ranks.
+        """
+        if self._by_tokens is not None and self._by_tokens.fewest < self._world:
+            raise ConfigError(
+                f"A step of so many tokens can have {self._by_tokens.fewest} sequences, and there "
+                f"are {self._world} processes. Raise batch.tokens."
+            )
         index, epoch = self._order(number)
         mine = self._mine(len(index))
         return [
