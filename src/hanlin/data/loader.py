@@ -21,8 +21,8 @@ from hanlin.data.order import Permutation
 from hanlin.errors import ConfigError, InputError
 
 _BLOCK = 64
-"""Steps among whose examples like is put beside like, where lengths differ: 64 steps of 32 leave 2
-to 4 % of padding on translations, and sorting them takes under a millisecond."""
+"""Steps among whose examples like is put beside like, where lengths differ: 64 steps of 64 leave
+8 % of padding on translations, and sorting them takes under a millisecond."""
 
 Order = tuple[Ids, Ids]
 """Index and epoch of each example."""
@@ -118,7 +118,7 @@ class Loader:
     def step(self, number: int) -> list[Batch]:
         """The micro-batches of step `number` (from 0) for this rank.
 
-        Raises `ConfigError` where steps of so many tokens have fewer sequences than there are ranks.
+        Raises `ConfigError` where steps of so many tokens have fewer sequences than ranks.
         """
         if self._by_tokens is not None and self._by_tokens.fewest < self._world:
             raise ConfigError(
