@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hanlin.data.examples import Examples, Ids
+from hanlin.data.grouping import like_beside_like, sides
 from hanlin.data.order import Permutation
 from hanlin.errors import ConfigError, InputError
 
@@ -44,7 +45,7 @@ class Replayed:
         self._order: Ids | None = None
         self.lengths: Ids | None = None
         if new.lengths is not None and old.lengths is not None:
-            self._order = np.argsort(old.lengths, kind="stable")
+            self._order = like_beside_like(sides(old.lengths))
             longest = [self._order[self._stretch(slot)[1] - 1] for slot in range(self.slots)]
             self.lengths = np.concatenate([new.lengths, old.lengths[longest]])
 
