@@ -154,7 +154,7 @@ def drawn_counts(
     resamples: int = RESAMPLES,
     rng: np.random.Generator,
 ) -> Iterator[Floats]:
-    """Yield how often each of `units` was drawn in each resample, some resamples [., U] at a time."""
+    """Yield how often each of `units` was drawn, for some resamples at a time [., U]."""
     rows = max(1, _AT_ONCE // max(1, units))
     for start in range(0, resamples, rows):
         size = min(rows, resamples - start)

@@ -1,8 +1,8 @@
 """Areas under curves: how well scores put the rows that are right before those that are not.
 
-Both are functions of the ranks. Beside the value stands its influence function, what each row adds to
-it, from which the interval is drawn (`hanlin.metrics.units.score_of_ranks`). Rows of equal scores
-count half (ROC) or are taken together (average precision), as in scikit-learn.
+Both are functions of the ranks. Beside the value stands its influence function, what each row adds
+to it, from which the interval is drawn (`hanlin.metrics.units.score_of_ranks`). Rows of equal
+scores count half (ROC) or are taken together (average precision), as in scikit-learn.
 
 Shapes: N rows.
 """

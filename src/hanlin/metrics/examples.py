@@ -13,7 +13,7 @@ _SAMPLE = 20_000
 def aligned(
     predictions: Sequence[str], references: Sequence[str] | Sequence[Sequence[str]]
 ) -> tuple[list[str], list[list[str]]]:
-    """Predictions and their references as lists: one text a prediction, a list of texts a reference.
+    """Predictions and their references as lists: a text and a list of texts for each example.
 
     Raises `InputError` where there are none, where the two differ in length, and where something is
     not a text or a prediction has no reference.
@@ -77,7 +77,9 @@ def mostly_han(sets: Sequence[Sequence[str]]) -> bool:
 
 def _text(value: Any, name: str) -> str:
     if not isinstance(value, str):
-        raise InputError(f"{name} is {type(value).__name__}, not a text. Give an empty one for none.")
+        raise InputError(
+            f"{name} is {type(value).__name__}, not a text. Give an empty one for none."
+        )
     return value
 
 

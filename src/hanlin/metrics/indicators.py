@@ -52,8 +52,8 @@ def multilabel(
         ranks = np.asarray(scores, dtype=np.float64)
         if ranks.shape != true.shape or np.isnan(ranks).any():
             raise InputError(
-                f"The scores have shape {list(ranks.shape)} and the labels {list(true.shape)}. Give "
-                "a number for each label of each row."
+                f"The scores have shape {list(ranks.shape)} and the labels {list(true.shape)}. "
+                "Give a number for each label of each row."
             )
     if predictions is not None:
         guessed = _indicators(predictions, "predictions")

@@ -20,9 +20,17 @@ from hanlin.metrics.bootstrap import Floats, intervals_of_sums
 from hanlin.metrics.examples import same_length
 from hanlin.metrics.probabilities import Bin, checked_probabilities, probability_scores
 from hanlin.metrics.score import Score
-from hanlin.metrics.units import scored
+from hanlin.metrics.units import Units, mean, scored
 
 Places = NDArray[np.int64]
+
+_AVERAGES = ("macro", "micro", "weighted")
+LABEL_METRICS = (
+    "accuracy",
+    *(f"{part}_{over}" for over in _AVERAGES for part in ("precision", "recall", "f1")),
+    "mcc",
+)
+"""The metrics that need labels alone, of any number of them."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +102,7 @@ def classification(
     if probabilities is not None:
         further, bins = probability_scores(true, probabilities, positive=at, seed=seed)
         metrics |= further
-    table = label_table(
-        shown, confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
-    )
+    table = label_table(shown, confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0))
     return Classification(metrics, table, confusion, bins)
 
 
@@ -143,45 +149,74 @@ def averages(
     return found
 
 
+def label_units(
+    labels: Sequence[Hashable] | NDArray[Any],
+    guesses: Sequence[Sequence[Hashable] | NDArray[Any]],
+    metric: str,
+) -> list[Units]:
+    """What one of `LABEL_METRICS` is computed from, for each list of predictions."""
+    true = _listed(labels, "labels")
+    lists = [_listed(guessed, "predictions") for guessed in guesses]
+    for guessed in lists:
+        same_length(guessed, true, "labels")
+    place = {label: at for at, label in enumerate({*true, *(one for of in lists for one in of)})}
+    size = len(place)
+    at = [place[label] for label in true]
+    about = f"labels:{size}"
+    found = []
+    for guessed in lists:
+        cells = _cells(np.array(at), np.array([place[label] for label in guessed]), size)
+        if metric == "accuracy":
+            found.append(mean(cells[:, :size].sum(axis=1), about=about))
+        else:
+            found.append(Units(cells, lambda sums: _functions(sums, size, None)[metric], about))
+    return found
+
+
+def _cells(true: Places, predicted: Places, size: int) -> Floats:
+    """Statistics [U, 3 * K] of pairs of labels: hit, has it, was predicted, of each label."""
+    cells = np.zeros((len(true), 3, size))
+    at = np.arange(len(true))
+    cells[at, 0, true] = true == predicted
+    cells[at, 1, true] = 1
+    cells[at, 2, predicted] = 1
+    return cells.reshape(len(true), 3 * size)
+
+
+def _functions(sums: Floats, size: int, positive: int | None) -> dict[str, Floats]:
+    """Every metric [M] of sums [M, 3 * K] of `_cells`."""
+    hits, support, predicted = sums.reshape(len(sums), 3, size).transpose(1, 0, 2)
+    found = {"accuracy": hits.sum(axis=1) / support.sum(axis=1)}
+    if positive is not None:
+        own, theirs, ours = hits[:, positive], support[:, positive], predicted[:, positive]
+        found["precision"] = share(own, ours)
+        found["recall"] = share(own, theirs)
+        found["f1"] = share(2 * own, theirs + ours)
+    found |= averages(hits, support, predicted, absent=False)
+    found["mcc"] = _correlation(hits, support, predicted)
+    return found
+
+
 def _from_confusion(
     confusion: NDArray[np.int64], names: Sequence[str], positive: int | None, *, seed: int
 ) -> dict[str, Score]:
     size = len(names)
     true, predicted = np.nonzero(confusion)
     times = confusion[true, predicted]
-    # A cell as statistics of its label: hits, rows that have it, rows it was predicted for.
-    cells = np.zeros((len(times), 3, size))
-    at = np.arange(len(times))
-    cells[at, 0, true] = true == predicted
-    cells[at, 1, true] = 1
-    cells[at, 2, predicted] = 1
+    cells = _cells(true, predicted, size)
 
     def functions(sums: Floats) -> dict[str, Floats]:
-        hits, support, guessed = sums.reshape(len(sums), 3, size).transpose(1, 0, 2)
-        found = {"accuracy": hits.sum(axis=1) / support.sum(axis=1)}
-        if positive is not None:
-            own, theirs, ours = hits[:, positive], support[:, positive], guessed[:, positive]
-            found["precision"] = share(own, ours)
-            found["recall"] = share(own, theirs)
-            found["f1"] = share(2 * own, theirs + ours)
-        found |= averages(hits, support, guessed, absent=False)
-        found["mcc"] = _correlation(hits, support, guessed)
-        return found
+        return _functions(sums, size, positive)
 
-    flat = cells.reshape(len(times), 3 * size)
-    values = functions((times @ flat)[None])
-    intervals = intervals_of_sums(flat, functions, repeats=times, seed=seed)
+    intervals = intervals_of_sums(cells, functions, repeats=times, seed=seed)
     rows = int(times.sum())
-    return {
-        name: scored(
-            float(value[0]),
-            intervals[name],
-            n=rows,
-            about=_about(name, names, positive),
-            seed=seed,
-        )
-        for name, value in values.items()
-    }
+    scores = {}
+    for name, value in functions((times @ cells)[None]).items():
+        about = f"labels:{size}"
+        if positive is not None and name in ("precision", "recall", "f1"):
+            about = f"positive:{names[positive]}"
+        scores[name] = scored(float(value[0]), intervals[name], n=rows, about=about, seed=seed)
+    return scores
 
 
 def _correlation(hits: Floats, support: Floats, predicted: Floats) -> Floats:
@@ -193,12 +228,6 @@ def _correlation(hits: Floats, support: Floats, predicted: Floats) -> Floats:
     of_predicted = rows**2 - (predicted**2).sum(axis=1)
     bottom = np.sqrt(of_true * of_predicted)
     return np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0)
-
-
-def _about(name: str, names: Sequence[str], positive: int | None) -> str:
-    if positive is not None and name in ("precision", "recall", "f1"):
-        return f"positive:{names[positive]}"
-    return f"labels:{len(names)}"
 
 
 def _places(
@@ -216,7 +245,9 @@ def _places(
         shown = tuple(names)
         place = {name: number for number, name in enumerate(shown)}
         if len(place) < len(shown):
-            raise InputError("A name stands twice among the names. Give every label one of its own.")
+            raise InputError(
+                "A name stands twice among the names. Give every label one of its own."
+            )
     columns = [
         None if given is None else np.array([_place(one, place, shown) for one in given], np.int64)
         for given in (true, guessed)

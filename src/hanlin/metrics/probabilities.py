@@ -1,9 +1,9 @@
 """Whether probabilities deserve their name: AUC, Brier score, log loss, calibration error.
 
-The expected calibration error is that of Guo et al. 2017, "On Calibration of Modern Neural Networks": of the
-most probable label, in 15 bins of equal width, closed on the right. AUC is of the positive of two
-labels, or the mean over labels of one against the rest. The Brier score is, as in scikit-learn, that of
-the positive of two labels (0 to 1) and otherwise summed over labels (0 to 2).
+The expected calibration error is that of Guo et al. 2017, "On Calibration of Modern Neural
+Networks": of the most probable label, in 15 bins of equal width, closed on the right. AUC is of the
+positive of two labels, or the mean over labels of one against the rest. The Brier score is, as in
+scikit-learn, that of the positive of two labels (0 to 1) and otherwise summed over labels (0 to 2).
 
 Shapes: N rows, K labels.
 """
@@ -41,7 +41,7 @@ class Bin:
 def probability_scores(
     labels: NDArray[np.int64], probabilities: Floats, *, positive: int | None = None, seed: int = 0
 ) -> tuple[dict[str, Score], tuple[Bin, ...]]:
-    """"auc", "brier", "log_loss" and "ece" of places [N] and probabilities [N, K], and the bins.
+    """ "auc", "brier", "log_loss" and "ece" of places [N] and probabilities [N, K], and the bins.
 
     `positive` is the place of the positive label of two. There is no AUC where no label has rows
     both of its own and of others.
@@ -111,9 +111,7 @@ def _mean_area(
     return float(np.mean([area for area, _ in areas])), influence
 
 
-def _calibration(
-    labels: NDArray[np.int64], probabilities: Floats
-) -> tuple[Units, tuple[Bin, ...]]:
+def _calibration(labels: NDArray[np.int64], probabilities: Floats) -> tuple[Units, tuple[Bin, ...]]:
     """The calibration error as units (count, confidence and hits of each bin), and the bins."""
     confidence = probabilities.max(axis=1)
     hit = probabilities.argmax(axis=1) == labels

@@ -39,12 +39,12 @@ def rouge(
     """The mean F1 of each variant, from 0 to 1.
 
     `references` has a text or a list of texts for each prediction. Variants are rouge1 to rouge9
-    (n-grams), rougeL (the longest common subsequence) and rougeLsum (its union over sentences, which
-    end at a new line and, unless cut into "words", also after 。！？). `tokenize` "words" are those of
-    rouge-score, "characters" each one of a script without spaces and words of the others, "words-zh"
-    those of rjieba; "auto" takes words where most letters are Latin, else characters. Raises
-    `InputError` for lists that do not fit and where no reference has a token, `ConfigError` for a
-    setting that does not exist or needs a package that is not installed.
+    (n-grams), rougeL (the longest common subsequence) and rougeLsum (its union over sentences,
+    which end at a new line and, unless cut into "words", after 。！？ too). `tokenize`: "words"
+    are those of rouge-score, "characters" those of scripts without spaces and words of the others,
+    "words-zh" those of rjieba; "auto" takes words where most letters are Latin, else characters.
+    Raises `InputError` for lists that do not fit and where no reference has a token, `ConfigError`
+    for a setting that does not exist or needs a package that is not installed.
     """
     units = rouge_units(
         predictions, references, variants=variants, tokenize=tokenize, stemmer=stemmer
@@ -77,7 +77,7 @@ def rouge_units(
 ) -> dict[str, Units]:
     """What `rouge` is computed from, by variant."""
     for variant in variants:
-        if not _VARIANT.fullmatch(variant):
+        if not is_variant(variant):
             raise ConfigError(
                 f"There is no ROUGE variant {variant!r}.{nearest(variant, list(VARIANTS))} "
                 "Use rouge1 to rouge9, rougeL or rougeLsum."
@@ -93,6 +93,11 @@ def rouge_units(
             scores[variant][number] = max(_f1(variant, mine, their) for their in theirs)
     about = signature(tok=way.about, stem="porter" if stemmer else None, mean="f1")
     return {variant: mean(values, about=about) for variant, values in scores.items()}
+
+
+def is_variant(name: str) -> bool:
+    """Whether it names a variant of ROUGE."""
+    return _VARIANT.fullmatch(name) is not None
 
 
 class _Summary:

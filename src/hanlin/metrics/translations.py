@@ -87,9 +87,7 @@ def ter(
     with Asian support, which cuts Chinese into characters and sets punctuation apart. "auto" takes
     it where the references are mostly Chinese. Raises as `bleu` does.
     """
-    units = ter_units(
-        predictions, references, tokenize=tokenize, case_sensitive=case_sensitive
-    )
+    units = ter_units(predictions, references, tokenize=tokenize, case_sensitive=case_sensitive)
     return units.score(seed=seed)
 
 

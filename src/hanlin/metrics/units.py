@@ -68,7 +68,7 @@ def scored(
 def score_of_ranks(
     value: float, influence: Floats, *, lowest: float = 0.0, about: str = "", seed: int = 0
 ) -> Score:
-    """The score of a metric of ranks between `lowest` and 1, from the influence of each example [U].
+    """The score of a metric of ranks from `lowest` to 1, from the influence of each example [U].
 
     To rank every resample anew would cost a sort each; resampling the influence function gives the
     same interval to first order (Efron and Tibshirani 1993, chapter 22).
