@@ -60,7 +60,8 @@ def load(ref: str | Path, *, dtype: str = "auto") -> Model:
         return Tagger(network, tokenizer, name=name)
     if head == "extract":
         return Extractor.trained(network, tokenizer, name=name, task=_task(path))
-    pooling = Pooling.of(home) if home.is_dir() else Pooling()
+    pooled = path if (path / "modules.json").is_file() else home
+    pooling = Pooling.of(pooled) if pooled.is_dir() else Pooling()
     if head == "masked-lm":
         return MaskedLanguageModel(network, tokenizer, name=name, pooling=pooling)
     if head == "none" and network.config.shape != "encoder-decoder":
