@@ -29,6 +29,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "objective": "causal-lm",
         "duration": "30 steps",
         "schedule": {"name": "cosine", "warmup": "5 steps"},
+        "average": 0.9,
     },
     "encoder": {
         "model": {"family": "bert", **TINY},
