@@ -1,46 +1,24 @@
 """Extractors: a trained model is a function from a question and a text to the answer in the text.
 
-A long text is read in windows that overlap. A span's score is its begin score plus its end score,
-the better one where two windows hold it; the score of no answer is that of the first token, in the
-window where it is lowest (Devlin et al. 2019, section 4.3).
+A long text is read in windows that overlap, and the best span of all of them is the answer (see
+`hanlin.data.spans`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from hanlin.data.reading_windows import PairFrame, Pieces, Window, ask, pieces_of
+from hanlin.data.spans import Answer, best_answers
 from hanlin.errors import ConfigError, InputError
 from hanlin.models.transformer import Transformer
-from hanlin.tasks.batches import batches
 from hanlin.tasks.model import Model, texts_of
 from hanlin.tokenizers import Tokenizer
 from hanlin.training.objectives.extract import MAX_ANSWER, STRIDE
+from hanlin.training.span_scores import LENGTH, window_scores
 
-LENGTH = 384
-"""Tokens of a window at most, the question included (Devlin et al. 2019 take as many)."""
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a text answers to a question."""
-
-    text: str
-    """Empty where the text does not answer it."""
-    start: int | None
-    """Its first character in the text; None of no answer."""
-    end: int | None
-    """The character after its last."""
-    score: float
-    """Its probability among all spans of the text (and no answer, where the model knows it)."""
-    margin: float
-    """By how much its score (a sum of two logits) is above that of no answer."""
+__all__ = ["Answer", "Extractor"]
 
 
 class Extractor(Model):
@@ -127,7 +105,13 @@ class Extractor(Model):
             self._windows(q, known[c], number)
             for number, (q, c) in enumerate(zip(questions, contexts, strict=True), 1)
         ]
-        scores = self._scores(asked, progress)
+        scores = window_scores(
+            self.network,
+            asked,
+            pad=self.network.config.pad_id or self.tokenizer.pad_id or 0,
+            batch_tokens=self.batch_tokens,
+            progress=progress,
+        )
         return [
             best_answers(
                 text,
@@ -153,29 +137,6 @@ class Extractor(Model):
             raise InputError(f"Question number {number} is empty. Ask something.")
         return ask(ids, context.ids, self._frame, length=self._length, stride=self.stride)
 
-    def _scores(
-        self, asked: Sequence[Sequence[Window]], progress: Callable[[int], None] | None
-    ) -> list[list[Floats]]:
-        """Begin and end scores [T, 2] of every window."""
-        windows = [window for several in asked for window in several]
-        typed = self.network.config.token_types > 1
-        pad = self.network.config.pad_id or self.tokenizer.pad_id or 0
-        found: list[Floats] = [np.zeros((0, 2))] * len(windows)
-        sequences = [window.ids.tolist() for window in windows]
-        with torch.inference_mode():
-            for batch in batches(sequences, pad=pad, max_tokens=self.batch_tokens):
-                types = torch.zeros_like(batch.ids) if typed else None
-                if types is not None:
-                    for row, i in enumerate(batch.order):
-                        types[row, : len(windows[i].types)] = torch.from_numpy(windows[i].types)
-                logits = self.network(batch.ids, batch.mask, token_types=types).logits
-                for row, i in enumerate(batch.order):
-                    found[i] = logits[row, : len(windows[i].ids)].double().numpy()
-                if progress is not None:
-                    progress(len(batch.order))
-        given = iter(found)
-        return [[next(given) for _ in several] for several in asked]
-
     @property
     def _length(self) -> int:
         config = self.network.config
@@ -183,79 +144,3 @@ class Extractor(Model):
         if config.position not in ("relative", "none"):
             limits.append(config.max_context)
         return min(limit for limit in limits if limit)
-
-
-def best_answers(
-    context: str,
-    spans: NDArray[np.int64],
-    windows: Sequence[Window],
-    scores: Sequence[Floats],
-    *,
-    n: int,
-    max_answer: int,
-    with_none: bool,
-) -> list[Answer]:
-    """The `n` best spans of a context, from the scores of its windows.
-
-    spans: [T, 2], the characters of the context's tokens; scores: of every window [its tokens, 2].
-    with_none: whether no answer has a share in the probabilities.
-    """
-    size = len(spans)
-    none = min(float(own[0].sum()) for own in scores)
-    # band[s, k]: the score of the span of tokens s .. s + k.
-    band = np.full((size, min(max_answer, size)), -np.inf)
-    for window, own in zip(windows, scores, strict=True):
-        inside = own[window.first : window.first + window.stop - window.start]
-        for k in range(min(band.shape[1], len(inside))):
-            both = inside[: len(inside) - k, 0] + inside[k:, 1]
-            part = band[window.start : window.stop - k, k]
-            np.maximum(part, both, out=part)
-    shown = spans[:, 1] > spans[:, 0] if size else np.zeros(0, dtype=bool)
-    band[~shown] = -np.inf
-    for k in range(band.shape[1]):
-        band[: size - k, k][~shown[k:]] = -np.inf
-    flat = band.ravel()
-    known = np.flatnonzero(np.isfinite(flat))
-    if not len(known):
-        return [Answer("", None, None, 1.0, -np.inf)]
-    every = np.append(flat[known], none) if with_none else flat[known]
-    highest = every.max()
-    total = highest + np.log(np.exp(every - highest).sum())
-    # Byte-level tokens may share a character, so that several spans are one: take some to spare.
-    enough = min(len(known), 4 * n + 16)
-    top = known[np.argpartition(-flat[known], enough - 1)[:enough]]
-    found: dict[tuple[int, int], Answer] = {}
-    for at in top[np.lexsort((top, -flat[top]))].tolist():
-        first, further = divmod(at, band.shape[1])
-        start, end = int(spans[first, 0]), int(spans[first + further, 1])
-        score = float(flat[at])
-        found.setdefault(
-            (start, end),
-            Answer(context[start:end], start, end, float(np.exp(score - total)), score - none),
-        )
-    return list(found.values())[:n]
-
-
-def best_threshold(
-    margins: Sequence[float], right: Sequence[float], none: Sequence[float]
-) -> float:
-    """The margin from which on answers are best given, by what is gained over all questions.
-
-    margins: of each question's best answer; right: what giving it gains (its F1); none: what giving
-    no answer gains (1 where the question has none). Halfway between two margins; the lowest of
-    several that are as good.
-    """
-    order = np.argsort(np.asarray(margins))
-    sorted_margins = np.asarray(margins, dtype=np.float64)[order]
-    gained = np.asarray(right, dtype=np.float64)[order]
-    held = np.asarray(none, dtype=np.float64)[order]
-    # With the i lowest margins unanswered.
-    totals = np.concatenate([[0], np.cumsum(held)]) + np.append(np.cumsum(gained[::-1])[::-1], 0)
-    # A threshold cannot part equal margins.
-    apart = np.concatenate([[True], np.diff(sorted_margins) > 0, [True]])
-    best = int(np.argmax(np.where(apart, totals, -np.inf)))
-    if best == 0:
-        return float(sorted_margins[0] - 1)
-    if best == len(order):
-        return float(sorted_margins[-1] + 1)
-    return float((sorted_margins[best - 1] + sorted_margins[best]) / 2)
