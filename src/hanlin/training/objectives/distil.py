@@ -33,6 +33,7 @@ from hanlin.training.objectives.distilling import (
     states_apart,
     teacher_of,
     watched,
+    wide,
     with_layers,
 )
 from hanlin.training.sections import DataSettings, ObjectiveSettings
@@ -306,7 +307,7 @@ def _choices_apart(
         )
     assert own.logits is not None
     assert told.logits is not None
-    mine, theirs = own.logits.float(), told.logits.float()
+    mine, theirs = wide(own.logits), wide(told.logits)
     if model.config.problem == "regression":
         return (mine - theirs).square().sum()
     mine, theirs = mine / temperature, theirs / temperature

@@ -119,14 +119,19 @@ def layer_pairs(student: int, teacher: int, wanted: str | Mapping[int, int]) -> 
 
 
 @lru_cache(maxsize=8)
-def projection(wide: int, narrow: int, device: torch.device) -> Tensor:
-    """The fixed map from a teacher's width to a student's [wide, narrow], of orthonormal columns
+def projection(taught: int, own: int, device: torch.device) -> Tensor:
+    """The fixed map from a teacher's width to a student's [taught, own], of orthonormal columns
     (rows, for a wider student), scaled so that the size of a channel stays."""
     draw = torch.Generator().manual_seed(0)
-    square = torch.randn(max(wide, narrow), min(wide, narrow), generator=draw, dtype=torch.float64)
-    basis, _ = torch.linalg.qr(square)
-    basis = basis if wide >= narrow else basis.t()
-    return (basis * (max(wide, narrow) / narrow) ** 0.5).float().to(device)
+    matrix = torch.randn(max(taught, own), min(taught, own), generator=draw, dtype=torch.float64)
+    basis, _ = torch.linalg.qr(matrix)
+    basis = basis if taught >= own else basis.t()
+    return (basis * (max(taught, own) / taught) ** 0.5).float().to(device)
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """In float32, or float64 where it is."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def states_apart(
@@ -143,9 +148,9 @@ def states_apart(
     """
     total = weights.new_zeros(())
     for mine, theirs in pairs:
-        own, told = student[mine - 1].float(), teacher[theirs - 1].float()
+        own, told = wide(student[mine - 1]), wide(teacher[theirs - 1])
         if told.shape[-1] != own.shape[-1]:
-            told = told @ projection(told.shape[-1], own.shape[-1], own.device)
+            told = told @ projection(told.shape[-1], own.shape[-1], own.device).to(told.dtype)
         if distance == "cosine":
             each = 1 - F.cosine_similarity(own, told, dim=-1)
         else:
