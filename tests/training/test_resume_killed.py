@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hanlin.tokenizers import train as learn
-from tiny_models import CORPUS, word_tokenizer
+from tiny_models import CORPUS, save_encoder, word_tokenizer
 
 KILLS = 8
 
@@ -45,6 +45,12 @@ RUNS: dict[str, dict[str, Any]] = {
         "optimizer": {"name": "sgd", "lr": 0.05},
         "schedule": {"name": "warmup-stable-decay"},
     },
+    "classifier": {
+        "model": "reference",
+        "objective": {"name": "classify", "weights": "balanced", "dropout": 0.1},
+        "duration": "3 epochs",
+        "schedule": {"name": "linear", "warmup": 0.1},
+    },
 }
 
 
@@ -64,6 +70,11 @@ def test_a_run_killed_again_and_again_gives_the_same_bits(shape: str, tmp_path: 
         "tokenizer": str(tmp_path / "tokenizer"),
         "data": {"train": str(text), "validation": "20%"},
     }
+    if shape == "classifier":
+        rows = [{"text": line, "label": n % 3} for n, line in enumerate(CORPUS * 2)]
+        text.write_text("\n".join(map(json.dumps, rows)))
+        config["model"] = str(save_encoder(tmp_path / "reference", head="none"))
+        del config["tokenizer"]
     seed = random.randrange(10**6)
     print("seed", seed)
     order = {"config": config, "folder": str(tmp_path), "seed": seed, "kills": KILLS}
