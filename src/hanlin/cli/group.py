@@ -41,9 +41,17 @@ VERBS: dict[str, tuple[str, str]] = {
         "Make more labelled texts: noise, back-translation.",
         "增广带标签的文本：加噪声、回译。",
     ),
+    "merge": (
+        "Make an adapter (LoRA) a part of its base model.",
+        "把适配器（LoRA）并入其基座模型。",
+    ),
     "evaluate": (
         "Measure a model on a text, beside baselines.",
         "在文本上评测模型，并与基线比较。",
+    ),
+    "benchmark": (
+        "Ask a language model the field's benchmarks.",
+        "用业界基准测试语言模型。",
     ),
     "bench": (
         "Measure speed beside the machine's own limit.",

@@ -1,7 +1,7 @@
 """Language models: decoders, and encoder-decoders that answer a source."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from hanlin.errors import ConfigError, InputError
 from hanlin.generation import Generation, Piece, Sampling, generate, stream
@@ -24,7 +24,7 @@ class LanguageModel(Model):
     """
 
     kind = "a language model"
-    can = ("generate", "stream", "chat", "stream_chat", "score")
+    can = ("generate", "stream", "chat", "stream_chat", "score", "infill")
 
     def __init__(
         self,
@@ -93,6 +93,14 @@ class LanguageModel(Model):
         """As `chat`, piece by piece as soon as characters are whole."""
         settings = self.settings(**sampling)
         return stream(self.network, self.tokenizer, self.encode_chat(messages), settings)
+
+    def infill(
+        self, prefix: str, suffix: str, *, mode: Literal["psm", "spm"] = "psm", **sampling: Any
+    ) -> list[Generation]:
+        """What may stand between two texts, by a model that was trained for it: see `coding`."""
+        from hanlin.tasks.coding import infill
+
+        return infill(self, prefix, suffix, mode=mode, **sampling)
 
     def encode_chat(self, messages: Messages) -> list[int]:
         """The token ids of a conversation, up to where the assistant's answer begins."""

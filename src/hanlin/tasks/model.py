@@ -12,6 +12,7 @@ _ABILITIES = {
     "stream": "Load a language model, such as smollm2-135m.",
     "chat": "Load a language model tuned for chat, such as smollm2-135m.",
     "stream_chat": "Load a language model tuned for chat, such as smollm2-135m.",
+    "infill": "Load a language model of code.",
     "score": "Load a language model or a masked language model.",
     "embed": "Load an encoder, such as minilm.",
     "fill": "Load a masked language model, such as a BERT.",

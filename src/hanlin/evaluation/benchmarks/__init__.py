@@ -1,0 +1,41 @@
+"""Benchmarks of the field on local copies: what is asked, how it is scored, what came of it.
+
+Prompts and scores are those of lm-evaluation-harness, which the tests compare them with. Everything
+here is imported when it is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hanlin.evaluation.benchmarks.page import report
+    from hanlin.evaluation.benchmarks.result import Answered, BenchmarkResult
+    from hanlin.evaluation.benchmarks.running import run
+
+__all__ = ["TITLES", "Answered", "BenchmarkResult", "report", "run"]
+
+TITLES: dict[str, tuple[str, str]] = {
+    "arc-easy": ("ARC easy, questions of science", "ARC 简单集：科学选择题"),
+    "arc-challenge": ("ARC challenge, questions of science", "ARC 挑战集：科学选择题"),
+    "piqa": ("PIQA, physical common sense", "PIQA：物理常识"),
+    "cmmlu": ("CMMLU, Chinese examinations", "CMMLU：中文考试题"),
+    "truthfulqa": ("TruthfulQA, MC1 and MC2", "TruthfulQA：MC1 与 MC2"),
+    "lambada": ("LAMBADA, the last word", "LAMBADA：末词预测"),
+    "gsm8k": ("GSM8K, word problems", "GSM8K：算术应用题"),
+    "humaneval": ("HumanEval, Python from its docstring", "HumanEval：由说明写 Python"),
+    "humaneval-js": ("HumanEval-X, JavaScript", "HumanEval-X：JavaScript"),
+}
+"""The benchmarks there are, each in English and Chinese."""
+
+_MODULES = {
+    "Answered": "result",
+    "BenchmarkResult": "result",
+    "report": "page",
+    "run": "running",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,0 +1,232 @@
+"""`run`: a model, the name of a benchmark and where it lies, to scores."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hanlin.errors import ConfigError, InputError, nearest
+from hanlin.evaluation.benchmarks import TITLES, choice, last_word, problems, programs
+from hanlin.evaluation.benchmarks.options import Choice, Scored, score_options
+from hanlin.evaluation.benchmarks.programs import Programming
+from hanlin.evaluation.benchmarks.result import BenchmarkResult, Found
+from hanlin.evaluation.contamination import contamination
+from hanlin.evaluation.request import about
+from hanlin.evaluation.sandbox import check
+from hanlin.evaluation.texts import Sources
+from hanlin.metrics import accuracy
+from hanlin.progress import Progress
+from hanlin.tasks import LanguageModel, load
+
+if TYPE_CHECKING:
+    from hanlin.tasks import Model
+
+T = TypeVar("T")
+
+SHOTS = {"cmmlu": 5, "gsm8k": 5}
+"""Examples before each question where nothing is said; of the other benchmarks none."""
+_NO_SHOTS = ("truthfulqa", "lambada", "humaneval", "humaneval-js")
+"""Whose prompts are fixed."""
+_CHOICES: Mapping[str, tuple[Callable[..., list[choice.Question]], Mapping[str, choice.Metric]]] = {
+    "arc-easy": (choice.arc, choice.BY_SIZE),
+    "arc-challenge": (choice.arc, choice.BY_SIZE),
+    "piqa": (choice.piqa, choice.BY_SIZE),
+    "cmmlu": (choice.cmmlu, choice.LIKELIEST),
+    "truthfulqa": (choice.truthfulqa, choice.TRUTHFUL),
+}
+
+
+def run(
+    model: "str | Path | Model",
+    name: str,
+    path: str | Path,
+    *,
+    limit: int | None = None,
+    shots: int | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    batch: int = 32,
+    against: Sources | None = None,
+    weak_sandbox: bool = False,
+    dtype: str = "float32",
+) -> BenchmarkResult:
+    """Ask a language model a benchmark: one of `TITLES`, its file or folder at `path`.
+
+    limit: the first so many items (of CMMLU, of each subject). shots: examples before each question
+    (None: as `SHOTS` says). samples: of programs, how many of each are drawn for pass@k (None: one,
+    greedy). batch: rows computed together; no score depends on it beyond rounding. against:
+    training text, or a directory of token shards, in which the items are looked for. weak_sandbox:
+    run programs where this machine cannot confine them (see `sandbox`). dtype: of a model that is
+    loaded here.
+
+    Raises `ConfigError` for a name or setting that cannot be, `NotFoundError` and `FormatError` for
+    files, `InputError` for a model that is no language model.
+    """
+    shots = _checked(name, limit=limit, shots=shots, samples=samples, weak=weak_sandbox)
+    if batch < 1:
+        raise ConfigError(f"batch is {batch}; it must be at least 1.")
+    # The files first: they are quickly read, and a model is not quickly loaded.
+    ask = _plan(
+        name,
+        Path(path).expanduser(),
+        limit=limit,
+        shots=shots,
+        samples=samples or 1,
+        seed=seed,
+        batch=batch,
+        weak=weak_sandbox,
+    )
+    lm = load(model, dtype=dtype) if isinstance(model, str | Path) else model
+    if not isinstance(lm, LanguageModel):
+        raise InputError(
+            f"{lm.name} is {lm.kind}, and a benchmark asks a language model. Load one, such as "
+            "smollm2-135m."
+        )
+    begin = time.perf_counter()
+    found = ask(lm)
+    seconds = time.perf_counter() - begin
+    result = BenchmarkResult(
+        benchmark=name,
+        model=lm.name,
+        metrics=found.metrics,
+        items=found.items,
+        seconds=seconds,
+        shots=shots,
+        subjects=found.subjects,
+        notes=found.notes,
+    )
+    return result if against is None else _compared(result, found, against, seed=seed)
+
+
+def _checked(
+    name: str, *, limit: int | None, shots: int | None, samples: int | None, weak: bool
+) -> int:
+    """The examples before each question. Raises `ConfigError` for what cannot be."""
+    if name not in TITLES:
+        raise ConfigError(
+            f"There is no benchmark {name!r}.{nearest(name, list(TITLES))} Choose among "
+            f"{', '.join(TITLES)}."
+        )
+    if limit is not None and limit < 1:
+        raise ConfigError(f"limit is {limit}; it must be at least 1.")
+    if shots is not None and shots < 0:
+        raise ConfigError(f"shots is {shots}; it must be at least 0.")
+    if shots and name in _NO_SHOTS:
+        raise ConfigError(f"The prompt of {name} is fixed. Leave shots out.")
+    if not name.startswith("humaneval"):
+        for what, given in (("samples", samples is not None), ("weak_sandbox", weak)):
+            if given:
+                raise ConfigError(f"Of {name}, {what} would be ignored. Leave it out.")
+    if samples is not None and samples < 1:
+        raise ConfigError(f"samples is {samples}; it must be at least 1.")
+    return SHOTS.get(name, 0) if shots is None else shots
+
+
+def _plan(
+    name: str,
+    place: Path,
+    *,
+    limit: int | None,
+    shots: int,
+    samples: int,
+    seed: int,
+    batch: int,
+    weak: bool,
+) -> Callable[[LanguageModel], Found]:
+    """Read the benchmark's files; what is returned asks a model."""
+
+    def how(lm: LanguageModel) -> dict[str, object]:
+        return {"benchmark": name, "shots": shots, **about(lm)}
+
+    if name in _CHOICES:
+        read, metrics = _CHOICES[name]
+        questions = _some(read(place, shots=shots, limit=limit))
+        choices = [question.choice for question in questions]
+        return lambda lm: choice.judged(
+            questions, _scored(lm, choices, batch, name), metrics, seed=seed, **how(lm)
+        )
+    if name == "lambada":
+        passages = _some(last_word.lambada(place, limit=limit))
+        return lambda lm: last_word.judged(
+            passages, _scored(lm, passages, batch, name), seed=seed, **how(lm)
+        )
+    if name == "gsm8k":
+        asked, notes = problems.gsm8k(place, shots=shots, limit=limit)
+        prompts = [problem.prompt for problem in _some(asked)]
+        return lambda lm: replace(
+            problems.judged(asked, _answers(lm, prompts, batch), seed=seed, **how(lm)), notes=notes
+        )
+    read_tasks = programs.humaneval if name == "humaneval" else programs.humaneval_js
+    tasks = _some(read_tasks(place, limit=limit))
+    check(tasks[0].language, weak=weak)  # before the writing, not after it
+    return lambda lm: programs.judged(
+        tasks, _completions(lm, tasks, samples, seed, batch), seed=seed, weak=weak
+    )
+
+
+def _some(items: list[T]) -> list[T]:
+    if not items:
+        raise InputError("Nothing is left to ask. Give fewer shots, or a file with more items.")
+    return items
+
+
+def _scored(
+    lm: LanguageModel, choices: Sequence[Choice], batch: int, title: str
+) -> list[list[Scored]]:
+    with Progress(title, total=len(choices), unit="items") as progress:
+        return score_options(lm, choices, batch=batch, progress=progress.advance)
+
+
+def _answers(lm: LanguageModel, prompts: Sequence[str], batch: int) -> list[str]:
+    settings = {"stop": problems.STOP, "max_new_tokens": problems.MAX_NEW_TOKENS}
+    return [text for [text] in _written(lm, prompts, batch=batch, **settings)]
+
+
+def _completions(
+    lm: LanguageModel, tasks: Sequence[Programming], samples: int, seed: int, batch: int
+) -> list[list[str]]:
+    drawn = {"seed": seed, **programs.SEVERAL} if samples > 1 else {}
+    return _written(
+        lm,
+        [task.prompt for task in tasks],
+        batch=batch,
+        n=samples,
+        stop=programs.STOPS[tasks[0].language],
+        max_new_tokens=programs.MAX_NEW_TOKENS,
+        **drawn,
+    )
+
+
+def _written(
+    lm: LanguageModel, prompts: Sequence[str], *, batch: int, n: int = 1, **settings: Any
+) -> list[list[str]]:
+    """What the model writes after each prompt, greedily where no temperature is given."""
+    settings = {"temperature": 0, **settings}
+    texts: list[list[str]] = []
+    with Progress("writing", total=len(prompts), unit="prompts") as progress:
+        step = max(1, batch // n)
+        for first in range(0, len(prompts), step):
+            some = list(prompts[first : first + step])
+            written = [one.text for one in lm.generate(some, n=n, **settings)]
+            texts += [written[i : i + n] for i in range(0, len(written), n)]
+            progress.advance(len(some))
+    return texts
+
+
+def _compared(
+    result: BenchmarkResult, found: Found, against: Sources, *, seed: int
+) -> BenchmarkResult:
+    """With what of the items stands in the training text, and the score of the others."""
+    texts = [f"{item.question} {item.answer}" for item in found.items]
+    overlap = contamination(texts, against)
+    clean = [item for item, share in zip(found.items, overlap.shares, strict=True) if not share]
+    metrics = dict(result.metrics)
+    if 0 < len(clean) < len(found.items):
+        first = next(iter(metrics))
+        metrics["right_clean"] = accuracy(
+            [float(item.right) for item in clean], [1.0] * len(clean), seed=seed, items="clean"
+        )
+        note = f"right_clean: {first} of the {len(clean)} items of which nothing was found."
+        result = replace(result, notes=(*result.notes, note))
+    return replace(result, metrics=metrics, contamination=overlap)

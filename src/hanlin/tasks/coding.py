@@ -1,0 +1,59 @@
+"""Fill in the middle: what belongs between the text before a gap and the text after it.
+
+For models that were trained on texts with their middle last (see `data.middle`), as models of code
+are. The middle ends at an end token, or where the model would begin another file.
+"""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from hanlin.data.middle import Marks
+from hanlin.errors import ConfigError, InputError
+from hanlin.generation import Generation, generate
+
+if TYPE_CHECKING:
+    from hanlin.tasks.language import LanguageModel
+
+_ENDS = (
+    "<|endoftext|>", "<|fim_pad|>", "<fim_pad>", "<|file_sep|>", "<file_sep>", "<|repo_name|>",
+    "<repo_name>", "▁<EOT>", "<EOT>", "<｜end▁of▁sentence｜>",
+)  # fmt: skip
+"""What ends a middle beside the model's own end tokens, where the tokenizer has it."""
+
+
+def infill(
+    lm: "LanguageModel",
+    prefix: str,
+    suffix: str,
+    *,
+    mode: Literal["psm", "spm"] = "psm",
+    n: int = 1,
+    **sampling: Any,
+) -> list[Generation]:
+    """What may stand between `prefix` and `suffix`: n of them, by the settings of `generate`.
+
+    mode: psm reads the prefix first, spm the suffix. Raises `InputError` where the tokenizer has no
+    marks for it or the texts are too long, `ConfigError` for a setting.
+    """
+    if mode not in ("psm", "spm"):
+        raise ConfigError(f"mode is {mode!r}; it must be psm or spm.")
+    if lm.network.config.shape != "decoder":
+        raise InputError(
+            f"{lm.name} is an {lm.network.config.shape}, which is not asked for a middle so. Use a "
+            "decoder of code."
+        )
+    if not prefix and not suffix:
+        raise InputError("There is neither a prefix nor a suffix. Give one of them.")
+    tokenizer = lm.tokenizer
+    marks = Marks.of(tokenizer)
+    before, after = (tokenizer.encode(text, add_special_tokens=False) for text in (prefix, suffix))
+    ids = (marks.psm if mode == "psm" else marks.spm)(before, after)
+    begun = tokenizer.encode("")[:1]
+    if begun == [tokenizer.bos_id]:
+        ids = begun + ids
+    ends = {token_id for token in _ENDS if (token_id := tokenizer.id(token)) is not None}
+    stops = {*ends, marks.prefix, marks.suffix, marks.middle, *sampling.pop("stop_ids", ())}
+    if n != 1:
+        sampling["n"] = n
+    settings = lm.settings(**sampling, stop_ids=tuple(sorted(stops)))
+    [sequences] = generate(lm.network, tokenizer, [ids], settings)
+    return sequences
