@@ -200,7 +200,7 @@ def answers(model: Transformer, batch: Batch) -> Tensor:
 
 def _cross_entropy(head: VocabularyHead, states: Tensor, targets: Tensor) -> Tensor:
     """-log p of each target [N]; the logits are made again for the gradient."""
-    logits = F.linear(states, head.projection.weight, head.projection.bias)
+    logits: Tensor = head.projection(states)
     logits = logits if logits.dtype == torch.float64 else logits.float()
     if head.softcap is not None:
         logits = torch.tanh(logits / head.softcap) * head.softcap
