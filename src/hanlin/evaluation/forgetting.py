@@ -5,7 +5,8 @@ row, or record by record), and its interval says how sure it is: resampling both
 is hard for either. Above zero the model has become worse on the old text.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hanlin.config import read_config
 from hanlin.data.tokens import TokenArray
 from hanlin.errors import ConfigError
 from hanlin.evaluation.decoders import Reading, score_texts
@@ -21,17 +23,19 @@ from hanlin.evaluation.scores import Totals, Units
 from hanlin.evaluation.texts import read_texts
 from hanlin.metrics import Score, bits_per_byte, loss
 from hanlin.models.config import ModelConfig
+from hanlin.models.exchange import write_text
 from hanlin.models.transformer import Transformer
 from hanlin.progress import Progress
 from hanlin.reports import Report, Table
 from hanlin.reports.words import Words, number
 from hanlin.text.reading import ReadSettings
-from hanlin.training.objectives import Objective, on_records
+from hanlin.training.beginning import CONFIG
+from hanlin.training.objectives import Distil, Objective, on_records
 
 if TYPE_CHECKING:
     from hanlin.tasks import Model
     from hanlin.tokenizers import Tokenizer
-    from hanlin.training.config import DataSettings, TrainConfig
+    from hanlin.training.config import DataSettings
 
 Floats = NDArray[np.float64]
 PAGE, DATA = "forgetting.html", "forgetting.json"
@@ -252,34 +256,30 @@ _VERDICTS: dict[str, Words] = {
 }
 
 
-def after_training(settings: "TrainConfig", tell: Callable[[str], None]) -> list[Forgotten]:
-    """What a finished run has forgotten of `evaluate.remember`; a page and a JSON file beside it.
+def after_training(output: Path) -> list[Forgotten]:
+    """What the finished run in `output` has forgotten of what its settings name in
+    `evaluate.remember`; kept beside its model, as a page and as JSON.
 
-    Empty where nothing is to be remembered. `tell` hears a line for each text.
+    Empty where nothing is named. Raises what `forgetting` raises.
     """
-    import json
-
-    from hanlin.models.exchange import write_text
-    from hanlin.reports.words import locale_language
     from hanlin.tasks import load
+    from hanlin.training.config import TrainConfig
 
-    if not settings.evaluate.remember or not isinstance(settings.model, str):
+    settings = read_config(output / CONFIG, into=TrainConfig)
+    if not settings.evaluate.remember:
         return []
+    assert isinstance(settings.model, str)
     objective = settings.objective.build()
     found = forgetting(
         load(settings.model, dtype="float32"),
-        load(settings.output, dtype="float32"),
+        load(output, dtype="float32"),
         settings.evaluate.remember,
-        objective=getattr(objective, "task", objective),
+        objective=objective.task if isinstance(objective, Distil) else objective,
         data=settings.data,
         length=settings.batch.length,
         seed=settings.seed,
     )
-    output = Path(settings.output)
-    content = [one.to_dict() for one in found]
-    write_text(output / DATA, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    page = report(found, before=settings.model, after=str(output))
-    page.write(output / PAGE)
-    for line in page.terminal(width=100, language=locale_language()).splitlines():
-        tell(line)
+    content = json.dumps([one.to_dict() for one in found], indent=2, ensure_ascii=False)
+    write_text(output / DATA, content + "\n")
+    report(found, before=settings.model, after=str(output)).write(output / PAGE)
     return found

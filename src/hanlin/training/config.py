@@ -130,9 +130,16 @@ class TrainConfig:
 
 
 def _read_train(value: Any) -> Any:
-    if isinstance(value, Mapping) and "track" in value:
-        return {**value, "track": _read_track(value["track"])}
-    return value
+    if not isinstance(value, Mapping):
+        return value
+    out = dict(value)
+    if "track" in out:
+        out["track"] = _read_track(out["track"])
+    objective = out.get("objective")
+    fresh = isinstance(out.get("model"), Mapping) and out.get("tokenizer") is None
+    if fresh and isinstance(objective, Mapping) and objective.get("name") == "distil":
+        out["tokenizer"] = objective.get("teacher")  # the only one that goes with it
+    return out
 
 
 written_as(_read_train)(TrainConfig)

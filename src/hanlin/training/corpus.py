@@ -254,8 +254,6 @@ def _tokenizer(
     if config.tokenizer is None:
         if isinstance(config.model, str):
             return Tokenizer.load(resolve(config.model))
-        if config.objective.name == "distil":
-            return Tokenizer.load(resolve(str(config.objective.options["teacher"])))
         raise ConfigError(
             "A fresh model on raw text needs a tokenizer. Name a directory, or have one learnt: "
             "tokenizer: {kind: bpe, vocab_size: 8192}."

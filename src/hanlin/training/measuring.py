@@ -48,6 +48,8 @@ def measure(
     long as the second. task: the objective as fitted and a micro-batch of its records; tokens are
     made up without it.
     """
+    from hanlin.training.objectives import Distil
+
     whole = outline(config)
     length = min(settings.batch.length, config.max_context)
     micro = settings.batch.micro or settings.batch.sequences
@@ -64,6 +66,10 @@ def measure(
 
         def batch_of(config: ModelConfig, rows: int) -> Batch:
             return batch
+
+    if isinstance(objective, Distil):
+        # Of a few layers alone, none can be paired with the teacher's.
+        name, objective = objective.task.name, objective.without_states()
 
     def timed(config: ModelConfig, rows: int, seconds: float) -> Measured:
         return _time(config, settings, objective, batch_of(config, rows), seconds)

@@ -15,7 +15,7 @@ from hanlin.text.reading import ReadSettings
 from hanlin.tokenizers import Tokenizer
 from hanlin.training.config import TrainConfig
 from hanlin.training.forecast import CorpusFacts
-from hanlin.training.objectives import on_records
+from hanlin.training.objectives import Distil, on_records
 from hanlin.training.scaling import SAMPLE, difficulty
 from hanlin.training.task_records import texts_of
 
@@ -64,10 +64,13 @@ def model_of(config: TrainConfig, tokenizer: Tokenizer | None) -> ModelConfig:
     if isinstance(config.model, str):
         path = resolve(config.model)
         if path.is_dir():
-            return read_model_config(path)
-        from hanlin.models import load
+            known = read_model_config(path)
+        else:
+            from hanlin.models import load
 
-        return load(config.model).config
+            known = load(config.model).config
+        objective = config.objective.build()
+        return objective.started(known) if isinstance(objective, Distil) else known
     given: dict[str, Any] = dict(config.model)
     family = given.pop("family")
     if tokenizer is None and "vocab_size" not in given:

@@ -30,6 +30,7 @@ from hanlin.training.objectives.distilling import (
     Distance,
     Seen,
     layer_pairs,
+    shortened,
     states_apart,
     teacher_of,
     watched,
@@ -146,11 +147,16 @@ class Distil:
 
     def fitted(self, records: Any, config: ModelConfig) -> Self:
         """Itself, with a task that knows what the training records decide."""
-        made = replace(self)
         task: Any = self.task
-        if hasattr(task, "fitted"):
-            # Where `task` keeps what it found.
-            vars(made)["task"] = task.fitted(records, config)
+        return self._learning(task.fitted(records, config) if hasattr(task, "fitted") else task)
+
+    def without_states(self) -> Self:
+        """The same, which does not follow the teacher's states."""
+        return self._learning(self.task, hidden=None)
+
+    def _learning(self, task: "Objective", **changes: Any) -> Self:
+        made = replace(self, **changes)
+        vars(made)["task"] = task  # where `task` keeps what it found
         return made
 
     def read(
@@ -180,6 +186,12 @@ class Distil:
         if self.student is None:
             return network
         return with_layers(network, self.student.layers, self.student.decoder_layers)
+
+    def started(self, config: ModelConfig) -> ModelConfig:
+        """The config of what `begin` makes of a network of `config`."""
+        if self.student is None:
+            return config
+        return shortened(config, self.student.layers, self.student.decoder_layers)
 
     def examples(
         self,

@@ -164,31 +164,10 @@ def with_layers(
 ) -> Transformer:
     """A network of some of another's layers (counted from 0), with copies of all its weights.
 
-    Of an encoder-decoder `layers` are the encoder's; its decoder keeps all where `decoder_layers`
-    is None. Raises `ConfigError` for layers that are not there, or that its family cannot do
-    without.
+    Raises as `shortened` does.
     """
-    config = network.config
-    two = config.shape == "encoder-decoder"
-    if decoder_layers is not None and not two:
-        raise ConfigError(
-            f"objective.student.decoder_layers is for encoder-decoders; this is "
-            f"{'an' if config.shape == 'encoder' else 'a'} {config.shape}. Use layers."
-        )
-    first = "decoder" if config.shape == "decoder" else "encoder"
-    taken = {first: _taken("layers", layers, config.num_layers)}
-    if two:
-        had = config.decoder_layers or config.num_layers
-        chosen = range(had) if decoder_layers is None else decoder_layers
-        taken["decoder"] = _taken("decoder_layers", chosen, had)
-    if not config.first_attention_norm and layers[0] != 0:
-        raise ConfigError(
-            f"The first layer of {config.family} is of another make than the rest. Let "
-            "objective.student.layers begin with 0."
-        )
-    changed = _shortened(config, taken, first)
-    describe(changed)
-    student = Transformer(changed)
+    student = Transformer(shortened(network.config, layers, decoder_layers))
+    taken = _taken(network.config, layers, decoder_layers)
     state = {}
     for name, tensor in network.state_dict().items():
         stack, _, rest = name.partition(".layers.")
@@ -201,7 +180,52 @@ def with_layers(
     return student
 
 
-def _taken(name: str, layers: Sequence[int], have: int) -> list[int]:
+def shortened(
+    config: ModelConfig, layers: Sequence[int], decoder_layers: Sequence[int] | None
+) -> ModelConfig:
+    """The config of a network of some of another's layers (counted from 0).
+
+    Of an encoder-decoder `layers` are the encoder's; its decoder keeps all where `decoder_layers`
+    is None. Raises `ConfigError` for layers that are not there, or that its family cannot do
+    without.
+    """
+    taken = _taken(config, layers, decoder_layers)
+    first = taken["decoder" if config.shape == "decoder" else "encoder"]
+    if not config.first_attention_norm and first[0] != 0:
+        raise ConfigError(
+            f"The first layer of {config.family} is of another make than the rest. Let "
+            "objective.student.layers begin with 0."
+        )
+    changes: dict[str, Any] = {"num_layers": len(first)}
+    if config.layer_kinds is not None:
+        changes["layer_kinds"] = tuple(config.layer_kinds[n] for n in first)
+    if config.shape == "encoder-decoder":
+        changes["decoder_layers"] = len(taken["decoder"])
+    changed = config.with_changes(**changes)
+    describe(changed)
+    return changed
+
+
+def _taken(
+    config: ModelConfig, layers: Sequence[int], decoder_layers: Sequence[int] | None
+) -> dict[str, list[int]]:
+    """Stack -> the layers that are taken from it."""
+    if config.shape != "encoder-decoder":
+        if decoder_layers is not None:
+            raise ConfigError(
+                "objective.student.decoder_layers is for encoder-decoders; this is "
+                f"{'an' if config.shape == 'encoder' else 'a'} {config.shape}. Use layers."
+            )
+        return {config.shape: _checked("layers", layers, config.num_layers)}
+    had = config.decoder_layers or config.num_layers
+    chosen = range(had) if decoder_layers is None else decoder_layers
+    return {
+        "encoder": _checked("layers", layers, config.num_layers),
+        "decoder": _checked("decoder_layers", chosen, had),
+    }
+
+
+def _checked(name: str, layers: Sequence[int], have: int) -> list[int]:
     taken = list(layers)
     if not taken or taken != sorted(set(taken)) or not 0 <= taken[0] <= taken[-1] < have:
         raise ConfigError(
@@ -209,12 +233,3 @@ def _taken(name: str, layers: Sequence[int], have: int) -> list[int]:
             "ascending order."
         )
     return taken
-
-
-def _shortened(config: ModelConfig, taken: Mapping[str, list[int]], first: str) -> ModelConfig:
-    changes: dict[str, Any] = {"num_layers": len(taken[first])}
-    if config.layer_kinds is not None:
-        changes["layer_kinds"] = tuple(config.layer_kinds[n] for n in taken[first])
-    if config.shape == "encoder-decoder":
-        changes["decoder_layers"] = len(taken["decoder"])
-    return config.with_changes(**changes)
