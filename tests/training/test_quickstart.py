@@ -138,6 +138,7 @@ def test_where_a_run_goes(given: dict[str, Any], output: str) -> None:
         ({"task": "classify", "model": "minilm"}, "needs data"),
         ({"task": "classify", "model": {"family": "bert"}, "data": "x"}, "Name one, or write"),
         ({"task": "classify", "model": "m", "data": "x", "objective": "tag"}, "not both"),
+        ({"task": "classify", "model": "m", "data": "x", "budget": "1 hour"}, "Remove the budget"),
     ],
 )
 def test_what_is_missing_is_told(given: dict[str, Any], said: str) -> None:
@@ -153,8 +154,8 @@ def test_the_run_is_what_was_chosen_and_goes_on(model: str, reviews: Path) -> No
     assert any(text.startswith("batch.length: ") for text in watcher.messages)
     kept = read_config(result.output / "config.yaml", into=TrainConfig)
     assert kept == settings
-    again = train(given, resume=True, watchers=[])
-    assert again.steps == 4
+    again = train(given, overrides=["duration=6 steps"], resume=True, watchers=[])
+    assert again.steps == 6
 
 
 def test_the_command_takes_them_as_options(model: str, reviews: Path, tmp_path: Path) -> None:

@@ -105,7 +105,9 @@ def command(
     changes += ["data.skip_bad=true"] if skip_bad else []
     source: str | dict[str, Any]
     if task is not None:
-        source = {"task": task, "model": model, "data": {"train": _sources(data)}}
+        source = {"task": task, "model": model}
+        if data:
+            source["data"] = {"train": _sources(data)}
         if validation:
             source["validation"] = _sources(validation)
         if output is not None:

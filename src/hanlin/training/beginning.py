@@ -16,7 +16,7 @@ from hanlin.training.checkpoints import Checkpoint, Checkpoints
 from hanlin.training.config import TrainConfig
 from hanlin.training.distributed import World
 from hanlin.training.events import Watcher
-from hanlin.training.quickstart import output_of
+from hanlin.training.quickstart import as_config, output_of
 
 CONFIG = "config.yaml"
 _TRACES = (CONFIG, "checkpoints", "config.json", "adapter_config.json", "metrics.jsonl")
@@ -32,9 +32,9 @@ def settings_of(
     if raw.get("budget") is not None or "task" in raw:
         output = output_of(raw) if "task" in raw else str(raw.get("output"))
         if resume and (kept := Path(output) / CONFIG).is_file():
-            if "task" in raw:
-                return read_config(kept, into=TrainConfig), None
             chosen = read_mapping(kept, into=TrainConfig)
+            if "task" in raw:
+                return read_config(merge(chosen, as_config(raw)), into=TrainConfig), None
             if raw.get("duration") is not None:
                 del chosen["duration"]
             return read_config(merge(chosen, raw), into=TrainConfig), None

@@ -1,5 +1,7 @@
 """``--dry-run``: the forecast of any run; of a task from its own records, which are read for it."""
 
+from typing import Any
+
 import numpy as np
 
 from hanlin.data.loader import Loader
@@ -40,10 +42,10 @@ def _of_task(config: TrainConfig, objective: RecordObjective) -> Forecast:
     model, fitted = fitted_to(model_of(config, tokenizer), objective, train)
     batch = config.batch
     examples = fitted.examples(train, tokenizer=tokenizer, length=batch.length, seed=config.seed)
-    sizes = {"sequences": batch.sequences, "micro": batch.micro} if batch.tokens is None else {}
-    loader = Loader(
-        examples, fitted.collate, seed=config.seed, tokens=batch.tokens, **(sizes or {})
-    )
+    sizes: dict[str, Any] = {"tokens": batch.tokens}
+    if batch.tokens is None:
+        sizes = {"sequences": batch.sequences, "micro": batch.micro}
+    loader = Loader(examples, fitted.collate, seed=config.seed, **sizes)
     steps = [loader.step(number) for number in range(_STEPS)]
     per_step = round(float(np.mean([sum(part.tokens for part in step) for step in steps])))
     parts = sorted((part for step in steps for part in step), key=lambda part: part.tokens)

@@ -69,12 +69,17 @@ def settle_task(given: Mapping[str, Any]) -> tuple[TrainConfig, Choice]:
     for name, example in (("model", "minilm"), ("data", "reviews.csv")):
         if not given.get(name):
             raise ConfigError(f"The task {task} needs {name}. Give one, such as {name}: {example}.")
+    if given.get("budget") is not None:
+        raise ConfigError(
+            "A budget chooses the sizes of a fresh model, and a task begins with one that is "
+            "there. Remove the budget, and set a duration."
+        )
     if not isinstance(given["model"], str):
         raise ConfigError(
             "The quickstart begins with a model that knows something. Name one, or write a whole "
             "configuration for a fresh one."
         )
-    raw = _as_config(given, task)
+    raw = as_config(given)
     first = read_config({**raw, "duration": raw.get("duration", "1 epoch")}, into=TrainConfig)
     objective = first.objective.build()
     assert on_records(objective)
@@ -90,7 +95,7 @@ def settle_task(given: Mapping[str, Any]) -> tuple[TrainConfig, Choice]:
     return read_config(merge(choice.changes, raw), into=TrainConfig), choice
 
 
-def _as_config(given: Mapping[str, Any], task: str) -> dict[str, Any]:
+def as_config(given: Mapping[str, Any]) -> dict[str, Any]:
     """What was given, as a configuration has it."""
     raw = {k: v for k, v in given.items() if k not in ("task", "validation", "data")}
     data = given["data"]
@@ -102,7 +107,7 @@ def _as_config(given: Mapping[str, Any], task: str) -> dict[str, Any]:
         raise ConfigError("Give a task or an objective, not both. Remove one.")
     return {
         **raw,
-        "objective": {**objective, "name": task},
+        "objective": {**objective, "name": given["task"]},
         "data": section,
         "output": output_of(given),
     }
@@ -168,7 +173,7 @@ def _choose(
         "evaluate": {"every": "1 epoch"},
         "precision": "fp32",
     }
-    if not own and raw["data"].get("validation", True) in ([], None):
+    if own and not raw["data"]["validation"]:
         del changes["evaluate"]
     if "precision" not in raw:
         ratio = machine_peak("bf16", seconds=0.3) / machine_peak("fp32", seconds=0.3)
