@@ -44,6 +44,11 @@ class TaggedText:
     spans: tuple[tuple[int, int], ...]
     """The characters [start, end) of each word in `text`."""
 
+    @property
+    def texts(self) -> tuple[str]:
+        """What is text in it, and not a tag."""
+        return (self.text,)
+
 
 @dataclass(frozen=True)
 class Chunk:

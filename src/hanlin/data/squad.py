@@ -63,6 +63,17 @@ class Question:
     """How many of its answers were not where the data said, and were found elsewhere."""
 
     @property
+    def group(self) -> str:
+        """What the context is part of: its article, else itself. Questions of one group stand on
+        one side of a split, or the other part asks about texts that were learnt."""
+        return self.title or self.context
+
+    @property
+    def texts(self) -> tuple[str, str]:
+        """What is text in it."""
+        return self.question, self.context
+
+    @property
     def target(self) -> Gold | None:
         """The answer that is learnt: the first whose place is known; None: no answer."""
         return next((answer for answer in self.answers if answer.start is not None), None)
@@ -120,12 +131,6 @@ def locate(text: str, context: str, start: int | None = None) -> int | None:
     if start is None or start < 0:
         return places[0]
     return min(places, key=lambda place: abs(place - start))
-
-
-def articles(questions: Sequence[Question]) -> list[str]:
-    """What each question's context is part of: its title, else the context itself. Questions of
-    one article must stand on one side of a split, or the test asks about texts that were learnt."""
-    return [question.title or question.context for question in questions]
 
 
 def _question(row: Row, given: Mapping[str, str]) -> Question:

@@ -16,7 +16,7 @@ from hanlin.models.transformer import Transformer
 from hanlin.tasks.model import Model, texts_of
 from hanlin.tokenizers import Tokenizer
 from hanlin.training.objectives.extract import MAX_ANSWER, STRIDE
-from hanlin.training.span_scores import LENGTH, window_scores
+from hanlin.training.span_scores import window_length, window_scores
 
 __all__ = ["Answer", "Extractor"]
 
@@ -135,12 +135,5 @@ class Extractor(Model):
         ids = pieces_of(question.strip(), self.tokenizer).ids
         if not len(ids):
             raise InputError(f"Question number {number} is empty. Ask something.")
-        return ask(ids, context.ids, self._frame, length=self._length, stride=self.stride)
-
-    @property
-    def _length(self) -> int:
-        config = self.network.config
-        limits = [self.tokenizer.max_length, LENGTH]
-        if config.position not in ("relative", "none"):
-            limits.append(config.max_context)
-        return min(limit for limit in limits if limit)
+        length = window_length(self.network, self.tokenizer)
+        return ask(ids, context.ids, self._frame, length=length, stride=self.stride)

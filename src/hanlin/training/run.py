@@ -32,7 +32,7 @@ from hanlin.training.events import Plan, TrainResult, Watcher
 from hanlin.training.finishing import write_model
 from hanlin.training.guard import Guard
 from hanlin.training.judging import Judge, judging
-from hanlin.training.objectives import Distil, on_records
+from hanlin.training.objectives import Distil, Extract, on_records
 from hanlin.training.objectives.distil import Lessons
 from hanlin.training.optimizers import build_optimizer
 from hanlin.training.place import rate
@@ -41,6 +41,7 @@ from hanlin.training.replay import Replayed
 from hanlin.training.resuming import identity, refuse_another_run
 from hanlin.training.samples import sampler
 from hanlin.training.starting_model import starting_model, with_reference
+from hanlin.training.span_scores import fit_threshold
 from hanlin.training.trainer import Loop, Trainer
 from hanlin.training.validation import Validation
 from hanlin.training.watch import watchers as usual_watchers
@@ -226,6 +227,17 @@ def _run(
             calibration = calibrate(whole, alone.once())
             task["calibration"] = calibration.to_dict()
             tell(str(calibration))
+        if isinstance(learnt, Extract) and isinstance(corpus.validation, list):
+            fitted = fit_threshold(
+                whole,
+                corpus.tokenizer,
+                corpus.validation,
+                stride=learnt.stride,
+                max_answer=learnt.max_answer,
+            )
+            if fitted is not None:
+                task["threshold"] = fitted.margin
+                tell(str(fitted))
         decoding = getattr(learnt, "decoding", None)
         files = getattr(learnt, "files", None)
         write_model(

@@ -46,6 +46,15 @@ class Threshold:
         )
 
 
+def window_length(network: Transformer, tokenizer: Tokenizer) -> int:
+    """Tokens of a window in use: `LENGTH`, or fewer where the model reads fewer."""
+    config = network.config
+    limits = [tokenizer.max_length, LENGTH]
+    if config.position not in ("relative", "none"):
+        limits.append(config.max_context)
+    return min(limit for limit in limits if limit)
+
+
 def window_scores(
     network: Transformer,
     asked: Sequence[Sequence[Window]],
@@ -90,7 +99,6 @@ def fit_threshold(
     tokenizer: Tokenizer,
     records: Sequence[Question],
     *,
-    length: int,
     stride: int,
     max_answer: int,
 ) -> Threshold | None:
@@ -104,6 +112,7 @@ def fit_threshold(
     frame = PairFrame.of(tokenizer)
     known: dict[str, Pieces] = {}
     asked = []
+    length = window_length(network, tokenizer)
     for record in records:
         if record.context not in known:
             known[record.context] = pieces_of(record.context, tokenizer)

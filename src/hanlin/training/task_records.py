@@ -36,7 +36,8 @@ def hold_out(records: Sequence[T], share: float, *, seed: int) -> tuple[list[T],
     """Two parts of the records, the second with `share` of them, drawn with `seed`.
 
     Where records have a `label`, each label has its share of both parts, and one that comes once
-    stays in the first. Raises `InputError` where a part would be empty.
+    stays in the first. Where they have a `group` (questions about one article), those of a group
+    stay together. Raises `InputError` where a part would be empty.
     """
     drawn = rng(seed, 0, 0, purpose=SPLIT).permutation(len(records)).tolist()
     label = [str(getattr(record, "label", "")) for record in records]
@@ -51,6 +52,11 @@ def hold_out(records: Sequence[T], share: float, *, seed: int) -> tuple[list[T],
         wanted = min(wanted, len(drawn))
         drawn = [drawn[int((number + 0.5) * len(drawn) / wanted)] for number in range(wanted)]
     out = set(drawn[:wanted])
+    if any(group := [str(getattr(record, "group", "")) for record in records]):
+        out = set()
+        for name in dict.fromkeys(group[at] for at in drawn):
+            if len(out) < wanted:
+                out |= {at for at, own in enumerate(group) if own == name}
     if not 0 < len(out) < len(records):
         raise InputError(
             f"Of {len(records)} records {share:.2%} cannot be held out. Give more, or a validation "
@@ -72,9 +78,10 @@ def records_hash(records: Sequence[Any]) -> str:
 
 
 def texts_of(records: Sequence[Any]) -> Iterator[str]:
-    """Every text in the records, for a tokenizer to be learnt from."""
+    """Every text in the records, for a tokenizer to be learnt from: their `texts`, where they say
+    which of their fields are text and which are tags and the like."""
     for record in records:
-        yield from _texts(vars(record))
+        yield from _texts(getattr(record, "texts", None) or vars(record))
 
 
 def _texts(value: Any) -> Iterator[str]:
