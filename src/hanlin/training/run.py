@@ -40,8 +40,8 @@ from hanlin.training.rates import optimizer_of
 from hanlin.training.replay import Replayed
 from hanlin.training.resuming import identity, refuse_another_run
 from hanlin.training.samples import sampler
-from hanlin.training.starting_model import starting_model, with_reference
 from hanlin.training.span_scores import fit_threshold
+from hanlin.training.starting_model import starting_model, with_reference
 from hanlin.training.trainer import Loop, Trainer
 from hanlin.training.validation import Validation
 from hanlin.training.watch import watchers as usual_watchers
