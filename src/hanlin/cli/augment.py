@@ -167,19 +167,19 @@ def _translated(values: list[dict[str, Any]], place: str, there: str, back: str)
 
 
 def _translator(ref: str, done: Callable[[int], None]) -> "Translate":
-    from hanlin.tasks import LanguageModel, load
+    from hanlin.tasks import Seq2SeqModel, load
 
     model = load(ref)
-    if not isinstance(model, LanguageModel) or model.network.config.shape != "encoder-decoder":
-        raise InputError(
-            f"{ref} is {model.kind} that translates nothing. Name a translation model."
-        )
+    if not isinstance(model, Seq2SeqModel):
+        raise InputError(f"{ref} is {model.kind} and translates nothing. Name a translation model.")
 
     def translate(texts: Sequence[str]) -> list[str]:
         out: list[str] = []
         for first in range(0, len(texts), _AT_ONCE):
-            some = list(texts[first : first + _AT_ONCE])
-            out += [made.text for made in model.generate(some, temperature=0.0)]
+            some = texts[first : first + _AT_ONCE]
+            # A model may have written nothing on the way there.
+            made = iter(model([text for text in some if text.strip()]))
+            out += [next(made) if text.strip() else "" for text in some]
             done(len(some))
         return out
 
