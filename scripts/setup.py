@@ -258,8 +258,8 @@ def install_project(part: str) -> None:
         say("Installing hanlin and its few dependencies.", "正在安装 hanlin 及其少量依赖。")
     else:
         say(
-            "Installing hanlin with what its tests and checks need (about 0.5 GB).",
-            "正在安装 hanlin 及其测试与检查所需的软件包（约 0.5 GB）。",
+            "Installing hanlin with what its tests and checks need (about 1 GB).",
+            "正在安装 hanlin 及其测试与检查所需的软件包（约 1 GB）。",
         )
     # Built with these tools and not in isolation: repeating it then needs no network. The second
     # is what hatchling asks for when it installs in place.
