@@ -33,7 +33,7 @@ from hanlin.training.finishing import write_model
 from hanlin.training.guard import Guard
 from hanlin.training.judging import Judge, judging
 from hanlin.training.objectives import Distil, Extract, on_records
-from hanlin.training.objectives.distil import Lessons
+from hanlin.training.objectives.distilling import Lessons
 from hanlin.training.optimizers import build_optimizer
 from hanlin.training.place import rate
 from hanlin.training.rates import optimizer_of

@@ -28,6 +28,8 @@ from hanlin.models.transformer import Transformer
 from hanlin.tokenizers import Tokenizer
 from hanlin.training.objectives.distilling import (
     Distance,
+    Lesson,
+    Lessons,
     Seen,
     layer_pairs,
     shortened,
@@ -255,30 +257,6 @@ class Distil:
                     f"The student's {name} is {mine!r} and the teacher's is {theirs!r}: their "
                     "choices cannot be compared. Make them the same."
                 )
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """An example of the task that is learnt with the teacher beside it."""
-
-    example: Any
-
-
-class Lessons:
-    """The examples of the task, each a lesson."""
-
-    def __init__(self, examples: Examples) -> None:
-        self.examples = examples
-        """Of the task."""
-        self.lengths = examples.lengths
-        self.notes = examples.notes
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def example(self, index: int, epoch: int) -> Lesson:
-        """Example `index` of an epoch."""
-        return Lesson(self.examples.example(index, epoch))
 
 
 def _config_of(ref: str) -> ModelConfig:

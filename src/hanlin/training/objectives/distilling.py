@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hanlin.data.examples import Examples
 from hanlin.errors import ConfigError
 from hanlin.models import load
 from hanlin.models.config import ModelConfig
@@ -30,6 +31,30 @@ from hanlin.models.transformer import Transformer
 Distance = Literal["cosine", "mse"]
 Pairs = tuple[tuple[int, int], ...]
 """Student layer and teacher layer, counted from 1."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """An example of the task that is learnt with the teacher beside it."""
+
+    example: Any
+
+
+class Lessons:
+    """The examples of the task, each a lesson."""
+
+    def __init__(self, examples: Examples) -> None:
+        self.examples = examples
+        """Of the task."""
+        self.lengths = examples.lengths
+        self.notes = examples.notes
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def example(self, index: int, epoch: int) -> Lesson:
+        """Example `index` of an epoch."""
+        return Lesson(self.examples.example(index, epoch))
 
 
 @dataclass
