@@ -46,8 +46,8 @@ VERBS: dict[str, tuple[str, str]] = {
         "把适配器（LoRA）并入其基座模型。",
     ),
     "evaluate": (
-        "Measure a model on a text, beside baselines.",
-        "在文本上评测模型，并与基线比较。",
+        "Measure models at their task, beside baselines and each other.",
+        "按任务评测模型，并与基线及其他模型比较。",
     ),
     "benchmark": (
         "Ask a language model the field's benchmarks.",
