@@ -11,36 +11,32 @@ from typing import Any
 
 import torch
 
-from hanlin.config import to_plain, write_config
-from hanlin.data.examples import Examples
+from hanlin.config import write_config
 from hanlin.data.loader import Loader
 from hanlin.models.exchange import write_text
 from hanlin.models.stack import Block
-from hanlin.models.transformer import Transformer
-from hanlin.provenance import record, versions
 from hanlin.reports.words import locale_language
 from hanlin.training.averaging import Average
 from hanlin.training.beginning import CONFIG, alone, begin, device_of, settings_of
 from hanlin.training.budget import Budget
-from hanlin.training.calibration import calibrate
 from hanlin.training.checkpoints import Checkpoint, Checkpoints, restore
 from hanlin.training.config import TrainConfig
-from hanlin.training.corpus import Corpus, read_corpus, size_of
-from hanlin.training.cost import count, flops_per_token, machine_peak
+from hanlin.training.corpus import read_corpus
+from hanlin.training.cost import machine_peak
 from hanlin.training.distributed import LossOf, World, gather_model, join, spread
-from hanlin.training.events import Plan, TrainResult, Watcher
-from hanlin.training.finishing import write_model
+from hanlin.training.ending import leave_model
+from hanlin.training.events import TrainResult, Watcher
 from hanlin.training.guard import Guard
 from hanlin.training.judging import Judge, judging
-from hanlin.training.objectives import Distil, Extract, on_records
+from hanlin.training.objectives import Distil, on_records
 from hanlin.training.objectives.distilling import Lessons
 from hanlin.training.optimizers import build_optimizer
 from hanlin.training.place import rate
+from hanlin.training.plans import plan_of
 from hanlin.training.rates import optimizer_of
 from hanlin.training.replay import Replayed
 from hanlin.training.resuming import identity, refuse_another_run
 from hanlin.training.samples import sampler
-from hanlin.training.span_scores import fit_threshold
 from hanlin.training.starting_model import starting_model, with_reference
 from hanlin.training.trainer import Loop, Trainer
 from hanlin.training.validation import Validation
@@ -62,8 +58,8 @@ def train(
     config: a YAML file, a mapping, or a `TrainConfig`; overrides: ``key.path=value``. With `resume`
     an earlier run in the same output goes on where its newest whole checkpoint is. watchers: told
     what happens; those of `hanlin.training.watch` when None. judge: measures a task's model at
-    every look at the validation part. SIGINT and SIGTERM save a checkpoint
-    and return a result that is not `finished`.
+    every look at the validation part. SIGINT and SIGTERM save a checkpoint and return a result that
+    is not `finished`.
 
     Raises `ConfigError` for settings that are wrong, an output that holds another run, or a resumed
     run that is not the same; `HanlinError` where the disk is full or the guard gives up.
@@ -159,7 +155,8 @@ def _run(
         validation = Validation(looking, tokens=settings.evaluate.tokens, bf16=bf16)
     if found is not None:
         restore(found, network, optimizer)
-    plan = _plan(settings, corpus, network, loader, held, world)
+    peak = machine_peak(settings.precision, seconds=_PEAK) if world.first else None
+    plan = plan_of(settings, corpus, network, loader, held, world, peak=peak)
     trainer = Trainer(
         Loop(
             duration=settings.duration,
@@ -213,41 +210,17 @@ def _run(
         return result
     whole = gather_model(network, world)
     if world.first:
-        made = record(
-            config=to_plain(settings),
-            parents=parents,
-            data=dict(corpus.hashes),
-        )
-        results = {k: v for k, v in result.as_json().items() if k != "output"}
-        task: dict[str, Any] = {"name": learnt.name}
-        if on_records(learnt):
-            task |= learnt.remember(corpus.records)
-        if held is not None and learnt.name == "classify":
-            alone = Loader(held, objective.collate, sequences=32, seed=settings.seed)
-            calibration = calibrate(whole, alone.once())
-            task["calibration"] = calibration.to_dict()
-            tell(str(calibration))
-        if isinstance(learnt, Extract) and isinstance(corpus.validation, list):
-            fitted = fit_threshold(
-                whole,
-                corpus.tokenizer,
-                corpus.validation,
-                stride=learnt.stride,
-                max_answer=learnt.max_answer,
-            )
-            if fitted is not None:
-                task["threshold"] = fitted.margin
-                tell(str(fitted))
-        decoding = getattr(learnt, "decoding", None)
-        files = getattr(learnt, "files", None)
-        write_model(
+        leave_model(
             whole,
-            settings.output,
-            tokenizer=corpus.tokenizer,
-            provenance={"task": task, "provenance": made, "results": results},
-            base=settings.model if settings.method.kind == "lora" else None,
-            generation=None if decoding is None else decoding(new),
-            files=None if files is None else files(whole.config, length=settings.batch.length),
+            settings,
+            objective=objective,
+            learnt=learnt,
+            corpus=corpus,
+            examples=new,
+            held=held,
+            result=result,
+            parents=parents,
+            tell=tell,
         )
     world.wait()
     return result
@@ -256,43 +229,3 @@ def _run(
 def resume_command(output: Path) -> str:
     """The command line that goes on with the run in `output`."""
     return f"hanlin train {shlex.quote(str(output / CONFIG))} --resume"
-
-
-def _plan(
-    settings: TrainConfig,
-    corpus: Corpus,
-    network: Transformer,
-    loader: Loader,
-    held: Examples | None,
-    world: World,
-) -> Plan:
-    duration = settings.duration
-    train = size_of(corpus.train, loader.examples)
-    validation = size_of(corpus.validation, held)
-    per_step = settings.batch.tokens or settings.batch.sequences * settings.batch.length
-    if corpus.records:
-        per_step = round(train[0] / loader.steps_per_epoch)
-    return Plan(
-        output=settings.output,
-        config=to_plain(settings),
-        objective=settings.objective.name,
-        shape=network.config.shape,
-        parameters=count(network).total,
-        flops_per_token=flops_per_token(
-            network, objective=settings.objective.name, length=settings.batch.length
-        ),
-        train_tokens=train[0],
-        train_documents=train[1],
-        validation_tokens=validation[0],
-        validation_documents=validation[1],
-        tokens_per_step=per_step,
-        steps_per_epoch=loader.steps_per_epoch,
-        duration=str(duration),
-        total_steps=duration.steps,
-        device=str(world.device),
-        precision=settings.precision,
-        peak_flops=machine_peak(settings.precision, seconds=_PEAK) if world.first else None,
-        world=world.size,
-        versions=versions(),
-        seed=settings.seed,
-    )
