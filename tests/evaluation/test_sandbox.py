@@ -163,12 +163,12 @@ def test_without_the_kernels_help_it_is_refused_unless_asked_for(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     # A system call that every kernel lacks stands for a kernel without Landlock.
-    source = Path(sandbox.confinement.__file__).read_text(encoding="utf-8")
+    source = sandbox.CONFINEMENT.read_text(encoding="utf-8")
     assert "_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444" in source
     broken = source.replace("_RESTRICT_SELF = 444", "_RESTRICT_SELF = 99444")
     place = tmp_path / "confinement.py"
     place.write_text(broken, encoding="utf-8")
-    monkeypatch.setattr(sandbox.confinement, "__file__", str(place))
+    monkeypatch.setattr(sandbox, "CONFINEMENT", place)
     sandbox.check.cache_clear()
     try:
         with pytest.raises(ConfigError, match=r"Landlock: .*weak=True"):

@@ -185,7 +185,8 @@ def main() -> None:
     """Confine this process as the JSON in the first argument says, then become the program."""
     told = json.loads(sys.argv[1])
     try:
-        _Libc().prctl(_DEATH_SIGNAL, ctypes.c_ulong(9), what=None)  # not to outlive who started us
+        if sys.platform == "linux":  # not to outlive who started us
+            _Libc().prctl(_DEATH_SIGNAL, ctypes.c_ulong(9), what=None)
         if told["strict"]:
             drop_privileges()
             restrict_files(told["read"], told["write"])

@@ -32,9 +32,10 @@ from pathlib import Path
 from typing import Literal
 
 from hanlin.errors import ConfigError, NotFoundError
-from hanlin.evaluation import confinement
 from hanlin.progress import Progress
 
+CONFINEMENT = Path(__file__).with_name("confinement.py")
+"""What runs first in the process of a program."""
 Language = Literal["python", "javascript"]
 End = Literal["finished", "failed", "quit", "time", "output", "killed"]
 """finished: it came to its last line; failed: an error; quit: it left before its last line, without
@@ -251,7 +252,7 @@ def _command(program: Path, language: Language, limits: Limits, *, weak: bool) -
         "limits": bounds,
         "program": target,
     }
-    return [python, "-I", "-S", "-B", confinement.__file__, json.dumps(told)]
+    return [python, "-I", "-S", "-B", str(CONFINEMENT), json.dumps(told)]
 
 
 def _node() -> str:

@@ -77,6 +77,8 @@ class Pairs:
         elif kept:
             before = self.text_ids(kept)
             after = self.text_ids(kept + continuation)[len(before) :]
+            if not after:  # the text's last token would swallow it: it is encoded by itself
+                after = self._tokenizer.encode(continuation, add_special_tokens=False)
         else:
             before = [self.start()]
             after = self._tokenizer.encode(continuation, add_special_tokens=False)
