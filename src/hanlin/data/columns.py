@@ -42,8 +42,8 @@ def find_columns(
             )
     found = dict(given)
     for role, usual in roles.items():
-        if role not in found and (column := _by_name(role, usual, names, found)) is not None:
-            found[role] = column
+        if role not in found and (called := _by_name(role, usual, names, found)) is not None:
+            found[role] = called
     for role in roles:
         if role in found or role in optional:
             continue

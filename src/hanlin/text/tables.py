@@ -191,8 +191,11 @@ def _separated(
 ) -> Iterator[Row | BadRow]:
     """The rows of CSV, or of TSV, in which quotes mean nothing."""
     csv.field_size_limit(RECORD)
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    reader = csv.reader((f"{line}\n" for _, line in lines), delimiter=delimiter, quoting=quoting)
+    texts = (f"{line}\n" for _, line in lines)
+    if delimiter == "\t":
+        reader = csv.reader(texts, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.reader(texts, delimiter=delimiter)
     rows = _numbered(reader, name)
     first = list(itertools.islice(rows, _LOOK))
     if not first:

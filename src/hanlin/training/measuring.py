@@ -54,7 +54,7 @@ def measure(
     length = min(settings.batch.length, config.max_context)
     micro = settings.batch.micro or settings.batch.sequences
     rows = max(1, min(micro, _ROWS // length))
-    name = settings.objective.name
+    name: str = settings.objective.name
     if task is None:
         objective = settings.objective.build()
 

@@ -61,7 +61,7 @@ def settle_task(given: Mapping[str, Any]) -> tuple[TrainConfig, Choice]:
     or unknown, and what reading the data raises.
     """
     task = str(given.get("task"))
-    tasks = [name for name in SHAPES if name not in ON_TEXT]
+    tasks: list[str] = [name for name in SHAPES if name not in ON_TEXT]
     if task not in tasks:
         raise ConfigError(
             f"There is no task {task!r}.{nearest(task, tasks)} There are: {', '.join(tasks)}."
@@ -91,6 +91,7 @@ def settle_task(given: Mapping[str, Any]) -> tuple[TrainConfig, Choice]:
             f"{first.model} is a {model.shape}, and {task} trains a "
             f"{' or '.join(objective.shapes)}. Choose another model."
         )
+    assert on_records(fitted)
     choice = _choose(first, raw, fitted, records, model, told)
     return read_config(merge(choice.changes, raw), into=TrainConfig), choice
 

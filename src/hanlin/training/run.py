@@ -28,7 +28,7 @@ from hanlin.training.ending import leave_model
 from hanlin.training.events import TrainResult, Watcher
 from hanlin.training.guard import Guard
 from hanlin.training.judging import Judge, judging
-from hanlin.training.objectives import Distil, on_records
+from hanlin.training.objectives import Distil
 from hanlin.training.objectives.distilling import Lessons
 from hanlin.training.optimizers import build_optimizer
 from hanlin.training.place import rate
@@ -189,9 +189,9 @@ def _run(
             world=world,
             seed=settings.seed,
         ),
-        judge=None
-        if judge is None or corpus.validation is None or not on_records(learnt)
-        else judging(judge, network, corpus.tokenizer, learnt, corpus.validation, world),
+        judge=judging(judge, network, corpus.tokenizer, learnt, corpus.validation, world)
+        if judge is not None and isinstance(corpus.validation, list)
+        else None,
         average=None if settings.average is None else Average(optimizer, decay=settings.average),
         watchers=told,
     )

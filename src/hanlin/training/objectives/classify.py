@@ -135,7 +135,7 @@ class Classify:
     def adapt(self, config: ModelConfig, records: Sequence[ClassifyRecord]) -> ModelConfig:
         """The model with a head of one output a label."""
         labels = self.labels or labels_of(records)
-        problem = "multiple" if _several(records) else "single"
+        problem: Literal["single", "multiple"] = "multiple" if _several(records) else "single"
         own = (config.head, config.labels, config.problem)
         if own != ("classify", labels, problem):
             config = with_head(config, "classify", labels=labels, problem=problem)
@@ -175,26 +175,27 @@ class Classify:
 
     def collate(self, examples: Sequence[ClassifyExample]) -> Batch:
         """Texts side by side, padded on the right."""
-        ids, labels = [e.ids for e in examples], [e.label for e in examples]
+        ids = [e.ids for e in examples]
         types = [e.types for e in examples if e.types is not None]
         weights = [e.weight for e in examples if e.weight is not None]
-        several = isinstance(labels[0], np.ndarray)
-        # Of one label there is a target a text; of several, one a text and label.
-        shape = (len(examples), len(labels[0]) if isinstance(labels[0], np.ndarray) else 1)
+        sets = [e.label for e in examples if isinstance(e.label, np.ndarray)]
+        one = [e.label for e in examples if isinstance(e.label, int)]
         return Batch(
             ids=torch.from_numpy(stacked(ids, 0)),
             mask=real(ids),
             token_types=torch.from_numpy(stacked(types, 0)) if types else None,
-            targets=torch.zeros(0, dtype=torch.int64) if several else torch.tensor(labels),
-            scores=torch.from_numpy(np.stack(labels)) if several else None,  # type: ignore[arg-type]
+            targets=torch.tensor(one, dtype=torch.int64),
+            scores=torch.from_numpy(np.stack(sets)) if sets else None,
             weights=torch.from_numpy(np.array(weights, dtype=np.float32)) if weights else None,
-            target_tokens=shape[0] * shape[1],
+            # Of texts with one label one a text; of several, one a text and label.
+            target_tokens=sum(map(len, sets)) + len(one),
         )
 
     def loss(self, model: Transformer, batch: Batch) -> Tensor:
         """The sum of -log p(label) over the texts, weighted and smoothed in training; a scalar."""
         types = batch.token_types if model.config.token_types > 1 else None
-        logits = model(batch.ids, batch.mask, token_types=types).logits.float()
+        logits = model(batch.ids, batch.mask, token_types=types).logits
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         smoothing = self.smoothing if model.training else 0.0
         if batch.scores is not None:
             targets = batch.scores * (1 - smoothing) + smoothing / 2
