@@ -100,7 +100,7 @@ def save_encoder(directory: Path, *, head: str = "none", seed: int = 0, **change
         classifier="pooler" if head == "classify" else "linear",
         lm_head_bias=head == "masked-lm",
         head_transform=head == "masked-lm",
-        labels=("good", "bad", "neither") if head == "classify" else (),
+        labels=("good", "bad", "neither") if head in ("classify", "tag") else (),
     ).with_changes(**changes)
     torch.manual_seed(seed)
     network = Transformer(config).eval()
