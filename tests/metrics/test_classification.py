@@ -11,6 +11,7 @@ from hanlin.metrics.curves import average_precision, roc_area
 
 sk = pytest.importorskip("sklearn.metrics")
 
+pytestmark = pytest.mark.filterwarnings("ignore:A single label was found:UserWarning")
 seeds = st.integers(0, 10**6)
 
 

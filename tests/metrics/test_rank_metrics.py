@@ -127,7 +127,7 @@ def test_searches_that_do_not_fit_are_refused(found, relevant, named):
         retrieval(found, relevant)
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(n=st.integers(1, 9), data=st.data())
 def test_pass_at_k_is_the_share_of_draws_with_a_program_that_passes(n, data):
     c = data.draw(st.integers(0, n))

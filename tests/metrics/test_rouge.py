@@ -140,7 +140,7 @@ def table(first: str, second: str) -> list[list[int]]:
     return rows
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(first=st.text("abc", max_size=90), second=st.text("abcd", max_size=90))
 def test_the_longest_common_subsequence_is_the_textbooks(first, second):
     size = table(first, second)[-1][-1]

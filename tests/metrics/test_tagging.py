@@ -1,7 +1,7 @@
 """Entities in tags: against conlleval's rules written down as a table of pairs of tags."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hanlin.errors import ConfigError, InputError
@@ -57,6 +57,7 @@ def by_scheme(tags: list[str], *, closed: bool) -> set[tuple[str, int, int]]:
     return found
 
 
+@settings(deadline=None)
 @given(loose)
 def test_entities_are_those_of_conlleval(tags):
     found = entities(tags)
@@ -64,16 +65,19 @@ def test_entities_are_those_of_conlleval(tags):
     assert found == sorted(found, key=lambda entity: entity[1])
 
 
+@settings(deadline=None)
 @given(st.lists(two, max_size=12))
 def test_entities_of_iob2_are_strict(tags):
     assert set(entities(tags, scheme="IOB2")) == by_scheme(tags, closed=False)
 
 
+@settings(deadline=None)
 @given(loose)
 def test_entities_of_bioes_are_strict(tags):
     assert set(entities(tags, scheme="BIOES")) == by_scheme(tags, closed=True)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(loose, st.randoms()), min_size=1, max_size=8))
 def test_scores_are_those_of_sets_of_entities(drawn):
     labels = [tags for tags, _ in drawn]

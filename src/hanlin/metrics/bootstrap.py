@@ -68,9 +68,15 @@ def interval_of_ratio(
 
 
 def ratio(sums: Floats) -> Floats:
-    """The first sum over the second: sums [M, 2] to [M]."""
-    quotient: Floats = sums[:, 0] / sums[:, 1]
-    return quotient
+    """The first sum over the second, no number where that is 0: sums [M, 2] to [M]."""
+    return divided(sums[:, 0], sums[:, 1], otherwise=np.nan)
+
+
+def divided(top: Floats, bottom: Floats, *, otherwise: ArrayLike = 0.0) -> Floats:
+    """The quotients, and `otherwise` where there is nothing above 0 to divide by."""
+    quotients: Floats = np.broadcast_to(otherwise, np.broadcast(top, bottom).shape).astype(float)
+    np.divide(top, bottom, out=quotients, where=bottom > 0)
+    return quotients
 
 
 def interval_of_sums(

@@ -9,15 +9,15 @@ Shapes: U examples, S statistics of one, R resamples.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from hanlin.errors import ConfigError, InputError
-from hanlin.metrics.bootstrap import Floats, dealt, drawn_counts, interval_of_sums
+from hanlin.metrics.bootstrap import Floats, Function, dealt, drawn_counts, interval_of_sums
 from hanlin.metrics.labels import LABEL_METRICS, label_units
 from hanlin.metrics.score import Score
 from hanlin.metrics.summaries import is_variant, rouge_units
@@ -29,7 +29,11 @@ SWAPS = 10_000
 """Exchanges and draws of a test; no p-value is below 1 / (SWAPS + 1)."""
 _AT_ONCE = 4_000_000
 
-_OF_TEXTS = {"bleu": bleu_units, "chrf": chrf_units, "ter": ter_units}
+_OF_TEXTS: dict[str, Callable[..., Units]] = {
+    "bleu": bleu_units,
+    "chrf": chrf_units,
+    "ter": ter_units,
+}
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,8 @@ class Comparison:
 
 
 def compare(
-    a: Sequence[Any] | ArrayLike,
-    b: Sequence[Any] | ArrayLike,
+    a: Sequence[Any] | NDArray[Any],
+    b: Sequence[Any] | NDArray[Any],
     metric: str,
     *,
     references: Sequence[Any] | None = None,
@@ -81,22 +85,23 @@ def compare(
             raise InputError(f"{metric} compares texts with references. Give references=.")
         if settings:
             raise ConfigError(f"{', '.join(settings)} means nothing to values. Leave it out.")
-        pair = [_of_values(values) for values in (a, b)]
+        first, second = _of_values(a), _of_values(b)
     elif metric in _OF_TEXTS:
-        pair = [_OF_TEXTS[metric](texts, references, **settings) for texts in (a, b)]
+        units = _OF_TEXTS[metric]
+        first, second = (units(list(texts), references, **settings) for texts in (a, b))
     elif is_variant(metric):
-        pair = [
-            rouge_units(texts, references, variants=(metric,), **settings)[metric]
+        first, second = (
+            rouge_units(list(texts), references, variants=(metric,), **settings)[metric]
             for texts in (a, b)
-        ]
+        )
     elif metric in LABEL_METRICS:
-        pair = label_units(references, (a, b), metric, **settings)
+        first, second = label_units(references, (a, b), metric, **settings)
     else:
         raise ConfigError(
             f"There is no metric {metric!r} of predictions and references. Use bleu, chrf, ter, "
             f"rouge1 to rougeLsum, {', '.join(LABEL_METRICS)}, or give values without references."
         )
-    return compare_units(*pair, metric, test=test, seed=seed)
+    return compare_units(first, second, metric, test=test, seed=seed)
 
 
 def compare_units(
@@ -170,7 +175,7 @@ def _by_exchange(a: Units, b: Units, *, seed: int) -> float:
     return (extreme + 1) / (SWAPS + 1)
 
 
-def _by_drawing(both: Floats, gain: Any, *, seed: int) -> float:
+def _by_drawing(both: Floats, gain: Function, *, seed: int) -> float:
     """Koehn's test, two-sided: how often draws are as far from the difference as it is from 0."""
     rng = np.random.default_rng(seed)
     units = dealt(both, rng)
@@ -187,7 +192,7 @@ def _rounding(value: float) -> float:
     return 1e-9 * (1 + abs(value))
 
 
-def _of_values(values: Sequence[Any] | ArrayLike) -> Units:
+def _of_values(values: Sequence[Any] | NDArray[Any]) -> Units:
     numbers = np.asarray(values)
     if numbers.dtype.kind not in "biuf" or numbers.ndim != 1:
         raise InputError(

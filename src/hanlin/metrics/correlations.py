@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hanlin.errors import InputError
-from hanlin.metrics.bootstrap import Floats
+from hanlin.metrics.bootstrap import Floats, divided
 from hanlin.metrics.score import Score
 from hanlin.metrics.units import Units, score_of_ranks
 
@@ -53,7 +53,8 @@ def rank_correlation(x: Floats, y: Floats) -> tuple[float, Floats]:
 def standardised(numbers: Floats) -> Floats:
     """Numbers with mean 0 and variance 1."""
     off: Floats = numbers - numbers.mean()
-    return off / off.std()
+    off /= off.std()
+    return off
 
 
 def _share_below(numbers: Floats) -> Floats:
@@ -80,8 +81,7 @@ def _of_sums(sums: Floats) -> Floats:
     """Pearson's coefficient [M] of [N, x, y, xx, yy, xy]."""
     n, x, y, xx, yy, xy = sums.T
     bottom = np.sqrt(np.maximum(n * xx - x**2, 0) * np.maximum(n * yy - y**2, 0))
-    undefined = np.full(len(sums), np.nan)
-    return np.divide(n * xy - x * y, bottom, out=undefined, where=bottom > 0)
+    return divided(n * xy - x * y, bottom, otherwise=np.nan)
 
 
 def _checked(x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:

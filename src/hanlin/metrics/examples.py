@@ -1,6 +1,6 @@
 """Lists of predictions and what they are held against: checked before anything is counted."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Any
 
 from hanlin.errors import InputError
@@ -38,10 +38,10 @@ def answered(
     return taken, [_texts(a, f"Answer {number}") for number, a in enumerate(answers, 1)]
 
 
-def same_length(predictions: Sequence[Any], others: Sequence[Any], name: str) -> None:
+def same_length(predictions: Sized, others: Sized, name: str) -> None:
     """Raises `InputError` where there are no predictions, or not as many as of the others."""
     for what, given in (("predictions", predictions), (name, others)):
-        if isinstance(given, str) or not hasattr(given, "__len__"):
+        if isinstance(given, str) or not isinstance(given, Sized):
             raise InputError(
                 f"The {what} are {type(given).__name__}, not a list. Give one entry an example."
             )

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hanlin.errors import InputError, nearest
-from hanlin.metrics.bootstrap import Floats, intervals_of_sums
+from hanlin.metrics.bootstrap import Floats, divided, intervals_of_sums
 from hanlin.metrics.examples import same_length
 from hanlin.metrics.probabilities import Bin, checked_probabilities, probability_scores
 from hanlin.metrics.score import Score
@@ -102,7 +102,8 @@ def classification(
     if probabilities is not None:
         further, bins = probability_scores(true, probabilities, positive=at, seed=seed)
         metrics |= further
-    table = label_table(shown, confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0))
+    cells = confusion.astype(np.float64)
+    table = label_table(shown, cells.diagonal(), cells.sum(axis=1), cells.sum(axis=0))
     return Classification(metrics, table, confusion, bins)
 
 
@@ -110,20 +111,14 @@ def label_table(
     names: Sequence[str], hits: Floats, support: Floats, predicted: Floats
 ) -> tuple[LabelScore, ...]:
     """The table of how well each label is found, from its counts [K]."""
-    precision, recall = share(hits, predicted), share(hits, support)
-    f1 = share(2 * hits, support + predicted)
+    precision, recall = divided(hits, predicted), divided(hits, support)
+    f1 = divided(2 * hits, support + predicted)
     return tuple(
         LabelScore(name, float(p), float(r), float(f), int(s), int(q))
         for name, p, r, f, s, q in zip(
             names, precision, recall, f1, support, predicted, strict=True
         )
     )
-
-
-def share(part: Floats, whole: Floats) -> Floats:
-    """The part of the whole, 0 where the whole is."""
-    part, whole = np.broadcast_arrays(part, whole)
-    return np.divide(part, whole, out=np.zeros(part.shape), where=whole > 0)
 
 
 def averages(
@@ -142,10 +137,10 @@ def averages(
     counted = np.maximum(there.sum(axis=1), 1)
     found: dict[str, Floats] = {}
     for name, (part, whole) in parts.items():
-        of_label = share(part, whole)
+        of_label = divided(part, whole)
         found[f"{name}_macro"] = of_label.sum(axis=1) / counted
-        found[f"{name}_micro"] = share(part.sum(axis=1), whole.sum(axis=1))
-        found[f"{name}_weighted"] = share((of_label * support).sum(axis=1), rows)
+        found[f"{name}_micro"] = divided(part.sum(axis=1), whole.sum(axis=1))
+        found[f"{name}_weighted"] = divided((of_label * support).sum(axis=1), rows)
     return found
 
 
@@ -189,9 +184,9 @@ def _functions(sums: Floats, size: int, positive: int | None) -> dict[str, Float
     found = {"accuracy": hits.sum(axis=1) / support.sum(axis=1)}
     if positive is not None:
         own, theirs, ours = hits[:, positive], support[:, positive], predicted[:, positive]
-        found["precision"] = share(own, ours)
-        found["recall"] = share(own, theirs)
-        found["f1"] = share(2 * own, theirs + ours)
+        found["precision"] = divided(own, ours)
+        found["recall"] = divided(own, theirs)
+        found["f1"] = divided(2 * own, theirs + ours)
     found |= averages(hits, support, predicted, absent=False)
     found["mcc"] = _correlation(hits, support, predicted)
     return found
@@ -227,7 +222,7 @@ def _correlation(hits: Floats, support: Floats, predicted: Floats) -> Floats:
     of_true = rows**2 - (support**2).sum(axis=1)
     of_predicted = rows**2 - (predicted**2).sum(axis=1)
     bottom = np.sqrt(of_true * of_predicted)
-    return np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0)
+    return divided(top, bottom)
 
 
 def _places(
@@ -274,7 +269,7 @@ def _listed(given: Any, what: str) -> list[Any]:
                 f"The {what} have shape {list(given.shape)}. Give one label a row; several labels "
                 "a row are for multilabel."
             )
-        return given.tolist()
+        return list(given.tolist())
     if isinstance(given, str) or not isinstance(given, Sequence):
         raise InputError(f"The {what} are {type(given).__name__}, not a list. Give one a row.")
     return [one.item() if isinstance(one, np.generic) else one for one in given]

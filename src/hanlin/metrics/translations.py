@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hanlin.errors import ConfigError, nearest
-from hanlin.metrics.bootstrap import Floats
+from hanlin.metrics.bootstrap import Floats, divided
 from hanlin.metrics.examples import aligned, mostly_han
 from hanlin.metrics.score import Score
 from hanlin.metrics.units import Units
@@ -195,19 +195,16 @@ def _chrf(sums: Floats, *, beta: float) -> Floats:
     there, wanted, both = sums[:, 0::3], sums[:, 1::3], sums[:, 2::3]
     used = (there > 0) & (wanted > 0)
     orders = np.maximum(used.sum(axis=1), 1)
-    precision = np.divide(both, there, out=np.zeros_like(both), where=used).sum(axis=1) / orders
-    recall = np.divide(both, wanted, out=np.zeros_like(both), where=used).sum(axis=1) / orders
+    precision = divided(both, used * there).sum(axis=1) / orders
+    recall = divided(both, used * wanted).sum(axis=1) / orders
     factor = beta**2
-    bottom = factor * precision + recall
-    top = 100 * (1 + factor) * precision * recall
-    return np.divide(top, bottom, out=np.zeros_like(bottom), where=bottom > 0)
+    return divided(100 * (1 + factor) * precision * recall, factor * precision + recall)
 
 
 def _ter(sums: Floats) -> Floats:
     """TER [M] of [edits, words]; edits where no words are wanted are all wrong."""
     edits, words = sums[:, 0], sums[:, 1]
-    none = np.where(edits > 0, 100.0, 0.0)
-    return np.divide(100 * edits, words, out=none, where=words > 0)
+    return divided(100 * edits, words, otherwise=np.where(edits > 0, 100.0, 0.0))
 
 
 def _sacrebleu() -> Any:
