@@ -99,10 +99,12 @@ def read_questions(
             f"data.columns.{unknown[0]} means nothing to extract."
             f"{nearest(unknown[0], list(ROLES))} Give some of {', '.join(ROLES)}."
         )
+    # Columns that are named are in a first row of names.
+    header = True if any(not name.isdigit() for name in given.values()) else None
     rows: list[Row | BadRow] = []
     for file in find(sources).files:
         nested = _articles(file) if file.format == "json" else None
-        rows += read_rows(str(file.path)) if nested is None else nested
+        rows += read_rows(str(file.path), header=header, tell=tell) if nested is None else nested
     found = collect(rows, lambda row: _question(row, given), skip_bad=skip_bad, tell=tell)
     if moved := sum(question.moved for question in found):
         tell(f"{moved} answers were not at their stated place and were found elsewhere.")
