@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hanlin.errors import ConfigError
@@ -25,12 +25,14 @@ def words(text: str) -> list[str]:
     return [text[start:stop] for start, stop in word_spans(text) if text[start].isalnum()]
 
 
+@settings(deadline=None)
 @given(texts, st.floats(0.01, 1.0), st.integers(0, 5))
 def test_a_copy_depends_on_its_arguments_alone(text: str, rate: float, seed: int) -> None:
     noise = Noise(rate=rate)
     assert noisy(text, noise, seed=seed) == noisy(text, noise, seed=seed)
 
 
+@settings(deadline=None)
 @given(texts, st.floats(0.01, 1.0), st.integers(0, 5))
 def test_deleting_leaves_the_rest_as_it_was(text: str, rate: float, seed: int) -> None:
     made = noisy(text, Noise(rate=rate, edits=("delete",)), seed=seed)
@@ -41,12 +43,14 @@ def test_deleting_leaves_the_rest_as_it_was(text: str, rate: float, seed: int) -
         assert made == text.strip()
 
 
+@settings(deadline=None)
 @given(texts, st.floats(0.01, 1.0), st.integers(0, 5))
 def test_swapping_words_keeps_every_character(text: str, rate: float, seed: int) -> None:
     made = noisy(text, Noise(rate=rate, edits=("swap",)), seed=seed)
     assert sorted(made) == sorted(text.strip())
 
 
+@settings(deadline=None)
 @given(texts, st.floats(0.01, 1.0), st.integers(0, 5))
 def test_swapping_letters_keeps_the_ends_of_words(text: str, rate: float, seed: int) -> None:
     made = noisy(text, Noise(rate=rate, edits=("letters",)), seed=seed)
@@ -57,6 +61,7 @@ def test_swapping_letters_keeps_the_ends_of_words(text: str, rate: float, seed: 
         assert made[stop - 1] == text.strip()[stop - 1]
 
 
+@settings(deadline=None)
 @given(texts, st.floats(0.01, 1.0), st.integers(0, 5))
 def test_changing_case_changes_nothing_else(text: str, rate: float, seed: int) -> None:
     made = noisy(text, Noise(rate=rate, edits=("case",)), seed=seed)
