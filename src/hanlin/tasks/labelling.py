@@ -133,7 +133,8 @@ def label(
     unique = list(dict.fromkeys([*texts, *known]))
     found = labeller.probabilities(unique, progress=progress)
     guesses = guesses_of(unique, labeller.labels, found, by=asking.by)
-    open_, sure = [], []
+    open_: list[Guess] = []
+    sure: list[Guess] = []
     for guess in guesses:
         if guess.text not in known:
             (sure if guess.probability >= asking.sure else open_).append(guess)
@@ -210,7 +211,8 @@ def trigrams(texts: Sequence[str]) -> NDArray[np.float32]:
         for at in range(len(padded) - 2):
             row[zlib.crc32(padded[at : at + 3].encode("utf-8", "replace")) % WIDTH] += 1
     length = np.linalg.norm(found, axis=1, keepdims=True)
-    return found / np.maximum(length, 1e-9)
+    directions: NDArray[np.float32] = found / np.maximum(length, 1e-9)
+    return directions
 
 
 def farthest(vectors: NDArray[np.float32], count: int, *, weights: Floats) -> list[int]:

@@ -151,7 +151,8 @@ def projection(taught: int, own: int, device: torch.device) -> Tensor:
     matrix = torch.randn(max(taught, own), min(taught, own), generator=draw, dtype=torch.float64)
     basis, _ = torch.linalg.qr(matrix)
     basis = basis if taught >= own else basis.t()
-    return (basis * (max(taught, own) / taught) ** 0.5).float().to(device)
+    fixed: Tensor = basis * (max(taught, own) / taught) ** 0.5
+    return fixed.float().to(device)
 
 
 def wide(tensor: Tensor) -> Tensor:
