@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hanlin.kernels.dropout import dropout
 from hanlin.kernels.gates import gated
 from hanlin.kernels.linear import linear
 from hanlin.kernels.norms import rms_norm
@@ -23,6 +24,11 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 def trains_here(x: Tensor) -> bool:
     """Whether gradients through `x` are made on a CPU by `kernels` rather than by a compiler."""
     return torch.is_grad_enabled() and x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def dropped(x: Tensor, p: float) -> Tensor:
+    """x with a share p of its numbers dropped, and the others larger by as much, for training."""
+    return dropout(x, p) if trains_here(x) else F.dropout(x, p)
 
 
 def narrow_type(x: Tensor) -> torch.dtype | None:

@@ -6,7 +6,6 @@ Vaswani et al. 2017; norms before (Xiong et al. 2020), after, or on both sides o
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -14,7 +13,7 @@ from hanlin.errors import InputError
 from hanlin.models.attention import Attention
 from hanlin.models.cache import Cache
 from hanlin.models.config import ModelConfig
-from hanlin.models.layers import Embedding, FeedForward, make_norm
+from hanlin.models.layers import Embedding, FeedForward, dropped, make_norm
 from hanlin.models.masks import Span
 from hanlin.models.positions import RotaryTable, relative_buckets, sinusoids
 
@@ -80,7 +79,7 @@ class Block(nn.Module):
         if post_norm is not None:
             h = post_norm(h)
         if self.training and self.dropout:
-            h = F.dropout(h, self.dropout)
+            h = dropped(h, self.dropout)
         x = x + h
         return norm(x) if self.after else x
 
@@ -131,7 +130,7 @@ class Stack(nn.Module):
         if self.embedding_norm is not None:
             x = self.embedding_norm(x)
         if self.training and self.config.dropout:
-            x = F.dropout(x, self.config.dropout)
+            x = dropped(x, self.config.dropout)
         if self.relative is not None:
             span.bias = self._bias
         rotations: Rotations = {False: None, True: None}
