@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from hanlin import errors, generation, metrics, models, tokenizers
     from hanlin.data.prepare import prepare
     from hanlin.evaluation import evaluate
+    from hanlin.evaluation.training import train
     from hanlin.tasks import load
-    from hanlin.training import train
 
 __version__ = "0.1.0"
 
@@ -35,7 +35,7 @@ _FUNCTIONS = {
     "evaluate": "hanlin.evaluation",
     "load": "hanlin.tasks",
     "prepare": "hanlin.data.prepare",
-    "train": "hanlin.training",
+    "train": "hanlin.evaluation.training",
 }
 """Public function -> the room it lives in."""
 _ROOMS = ("errors", "generation", "metrics", "models", "tokenizers")

@@ -27,7 +27,7 @@ def test_it_learns_from_words_of_english_and_characters_of_chinese(one, other, a
     assert found.scores.argmax(1).tolist() == [0, 1]
     assert found.scores.sum(1) == pytest.approx([1, 1])
     assert found.about["features"] == features
-    assert found.about["trained-on"] == 40
+    assert found.about["trained on"] == 40
 
 
 def test_its_probabilities_are_those_of_the_same_pipeline_put_together_by_hand():

@@ -1,4 +1,4 @@
-"""``hanlin evaluate``: how likely a model finds a text, beside an n-gram model and compressors."""
+"""``hanlin evaluate``: how good models are at their task, or how likely they find a text."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,29 +16,38 @@ if TYPE_CHECKING:
 
 @click.command(
     help=say(
-        "Measure MODEL on the text of DATA (files, folders, globs): loss, perplexity and bits per "
-        "byte, each with its 95 % interval. Bits per byte compare models of any tokenizer; loss "
-        "and perplexity are per token.\n\n"
-        "With --baselines an n-gram model and the compressors xz and zstd are trained on that text "
-        "and measured on the same DATA; for a model that hanlin trained its own training text is "
-        "the default. Of masked models and denoisers the loss of their objective is measured, of "
-        "other encoder-decoders that of targets given sources.",
-        "在 DATA（文件、文件夹或通配符）的文本上评测 MODEL：损失、困惑度与每字节比特数，"
-        "各附 95% 置信区间。每字节比特数可在不同分词器的模型之间比较；损失与困惑度按词元计。\n\n"
-        "给出 --baselines 时，用该文本训练 n 元模型与压缩程序 xz、zstd，并在同一 DATA 上评测；"
-        "由 hanlin 训练的模型默认用其训练文本。掩码模型与去噪模型评测其训练目标的损失，"
-        "其他编码器-解码器评测给定源文时目标文本的损失。",
+        "Measure MODEL on DATA (files, folders, globs).\n\n"
+        "A model that learnt a task is measured at it: classify, tag, extract, seq2seq, instruct, "
+        "embed, prefer, each by the metrics of its field with 95 % intervals. Beside a classifier "
+        "stand the commonest label and TF-IDF with logistic regression, trained on its training "
+        "rows or on --baselines. Further models before DATA are compared with the first one on the "
+        "same examples: hanlin evaluate A B DATA.\n\n"
+        "Of language models: loss, perplexity and bits per byte of the text. Bits per byte compare "
+        "models of any tokenizer; loss and perplexity are per token. With --baselines an n-gram "
+        "model and the compressors xz and zstd are trained on that text and measured on the same "
+        "DATA; for a model that hanlin trained its own training text is the default. Of masked "
+        "models and denoisers the loss of their objective is measured, of other encoder-decoders "
+        "that of targets given sources.",
+        "在 DATA（文件、文件夹或通配符）上评测 MODEL。\n\n"
+        "学过某项任务的模型按该任务评测：classify、tag、extract、seq2seq、instruct、embed、prefer，"
+        "采用各领域的指标，附 95% 置信区间。分类器旁列出最常见标签与 TF-IDF 加逻辑回归两个基线，"
+        "它们在模型的训练数据或 --baselines 上训练。DATA 之前的其他模型与第一个模型"
+        "在相同样本上比较：hanlin evaluate A B DATA。\n\n"
+        "语言模型：文本的损失、困惑度与每字节比特数。每字节比特数可在不同分词器的模型之间比较；"
+        "损失与困惑度按词元计。给出 --baselines 时，用该文本训练 n 元模型与压缩程序 xz、zstd，"
+        "并在同一 DATA 上评测；由 hanlin 训练的模型默认用其训练文本。掩码模型与去噪模型评测其"
+        "训练目标的损失，其他编码器-解码器评测给定源文时目标文本的损失。",
     )
 )
 @click.argument("model")
-@click.argument("data", nargs=-1, required=True, metavar="DATA...")
+@click.argument("data", nargs=-1, required=True, metavar="[MODEL...] DATA...")
 @click.option(
     "--baselines",
     multiple=True,
     metavar="TEXT",
     help=say(
-        "Text that the baselines are trained on; may be repeated.",
-        "训练基线所用的文本；可多次给出。",
+        "What the baselines are trained on; may be repeated.",
+        "训练基线所用的数据；可多次给出。",
     ),
 )
 @click.option(
@@ -48,10 +57,46 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--objective",
-    type=click.Choice(["causal-lm", "masked-lm", "span-corruption", "denoising", "seq2seq"]),
+    type=click.Choice(
+        [
+            *("causal-lm", "masked-lm", "span-corruption", "denoising", "seq2seq"),
+            *("instruct", "classify", "tag", "extract", "embed", "prefer"),
+        ]
+    ),
     help=say(
         "What the model is asked to do [default: what it was trained for].",
         "要求模型做什么 [默认：其训练目标]。",
+    ),
+)
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="ROLE=NAME",
+    help=say(
+        "Tasks: which column plays which part, such as text=review; may be repeated.",
+        "任务：哪一列是什么，如 text=review；可多次给出。",
+    ),
+)
+@click.option(
+    "--skip-bad",
+    is_flag=True,
+    help=say("Tasks: leave out rows that cannot be used.", "任务：略过无法使用的行。"),
+)
+@click.option(
+    "--beams",
+    type=click.IntRange(min=1),
+    help=say(
+        "Written texts: hypotheses of beam search [default: the model's own].",
+        "写出的文本：集束搜索的宽度 [默认：模型自己的设置]。",
+    ),
+)
+@click.option(
+    "--max-new-tokens",
+    type=click.IntRange(min=1),
+    help=say(
+        "Written texts: stop after so many tokens [default: the model's own].",
+        "写出的文本：至多这么多词元 [默认：模型自己的设置]。",
     ),
 )
 @click.option(
@@ -143,6 +188,9 @@ def command(
     split: str,
     baselines: tuple[str, ...],
     no_baselines: bool,
+    columns: tuple[str, ...],
+    beams: int | None,
+    max_new_tokens: int | None,
     **settings: Any,
 ) -> None:
     """Evaluate and print."""
@@ -154,22 +202,56 @@ def command(
         if not output.expanduser().parent.is_dir():
             raise ConfigError(f"There is no folder {str(output.parent)!r}. Make it first.")
 
+    others, rest = models_before(data)
+    if not rest:
+        raise ConfigError(
+            f"{data[-1]} is a model, and there is nothing to measure it on. Name the data after it."
+        )
+
     from hanlin.evaluation import evaluate
     from hanlin.evaluation.page import report, summary
     from hanlin.text.reading import ReadSettings
 
+    plain = field is None and split == "file"
+    decoding = {"beams": beams, "max_new_tokens": max_new_tokens}
     found = evaluate(
         model,
-        list(data),
+        list(rest),
+        against=list(others),
         metrics=None if metrics is None else [name.strip() for name in metrics.split(",")],
         baselines=() if no_baselines else list(baselines) or None,
-        settings=ReadSettings(field=field, split=split),
+        columns=_columns(columns),
+        decoding={name: value for name, value in decoding.items() if value is not None},
+        settings=None if plain else ReadSettings(field=field, split=split),
         **settings,
     )
     if output is not None:
         report(found).write(output.expanduser())
         note(say(f"Report: {output}", f"报告：{output}"))
     emit(_content(found), as_json=as_json, text=summary(found).terminal(width=_width()).rstrip())
+
+
+def models_before(data: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The models that stand before the data, and the data."""
+    from hanlin.models.named import NAMED
+
+    for at, name in enumerate(data):
+        path = Path(name).expanduser()
+        files = ("config.json", "adapter_config.json")
+        model = name in NAMED or path.suffix == ".gguf" or any((path / f).is_file() for f in files)
+        if not model:
+            return data[:at], data[at:]
+    return data, ()
+
+
+def _columns(given: tuple[str, ...]) -> dict[str, str]:
+    columns = {}
+    for pair in given:
+        role, equals, name = pair.partition("=")
+        if not equals or not role.strip() or not name:
+            raise ConfigError(f"--column {pair} names no column. Write --column text=review.")
+        columns[role.strip()] = name
+    return columns
 
 
 def _content(found: "Evaluation") -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from dataclasses import replace
 from pathlib import PurePath
 
+from hanlin.evaluation import task_page
 from hanlin.evaluation.result import Evaluation, Measured
-from hanlin.metrics import Score
+from hanlin.evaluation.task_page import INTERVAL, interval
 from hanlin.reports import Report, Table, Text
+from hanlin.reports.part import Part
 from hanlin.reports.parts import Cell
-from hanlin.reports.words import Words, number
+from hanlin.reports.words import Words
 
 COLUMNS: dict[str, Words] = {
     "loss": ("loss", "损失"),
@@ -24,12 +26,12 @@ COLUMNS: dict[str, Words] = {
 
 def report(found: Evaluation) -> Report:
     """The figures of a model and its baselines, for the terminal and the browser."""
-    rows = [found.model, *found.baselines]
-    parts: list[Table | Text] = [_table(found, rows)]
+    rows = [found.model, *found.others, *found.baselines]
+    parts: list[Part] = task_page.parts(found) if found.task else [_table(found, rows)]
     if found.notes:
         parts.append(Text(("Notes", "说明"), "\n".join(found.notes), exact=True))
     every = tuple(
-        (row.name, name, score.value, _interval(score), score.signature)
+        (row.name, name, score.value, interval(score), score.signature)
         for row in rows
         for name, score in row.metrics.items()
     )
@@ -37,28 +39,36 @@ def report(found: Evaluation) -> Report:
         ("model", "模型"),
         ("metric", "指标"),
         ("value", "数值"),
-        _INTERVAL,
+        INTERVAL,
         ("how it was computed", "计算方法"),
     )
     parts.append(Table(("Every figure", "全部数值"), heads, every, folded=True))
-    size = f"{found.bytes:,}"
+    size, plural = f"{found.bytes:,}", "s" * (found.documents > 1)
+    subtitle: Words = (
+        f"{found.documents} document{plural}, {size} bytes",
+        f"{found.documents} 篇文档，{size} 字节",
+    )
+    if found.task:
+        subtitle = (
+            f"{found.task}, {found.documents:,} example{plural}",
+            f"{found.task}，{found.documents:,} 个样本",
+        )
     return Report(
         (f"Evaluation of {found.model.name}", f"{found.model.name} 的评测"),
         tuple(parts),
-        subtitle=(
-            f"{found.documents} document{'s' * (found.documents > 1)}, {size} bytes",
-            f"{found.documents} 篇文档，{size} 字节",
-        ),
+        subtitle=subtitle,
     )
 
 
 def summary(found: Evaluation) -> Report:
-    """As `report`, without how each figure was computed: for the terminal."""
+    """As `report`, without how each figure was computed and without examples: for the terminal."""
     whole = report(found)
-    return replace(whole, parts=whole.parts[:-1])
+    return replace(whole, parts=tuple(part for part in whole.parts if not _closed(part)))
 
 
-_INTERVAL: Words = ("95 % interval", "95% 区间")
+def _closed(part: Part) -> bool:
+    """Whether the page can fold it away."""
+    return getattr(part, "folded", None) is not None
 
 
 def _table(found: Evaluation, rows: list[Measured]) -> Table:
@@ -68,7 +78,7 @@ def _table(found: Evaluation, rows: list[Measured]) -> Table:
     for name in names:
         columns.append(COLUMNS[name])
         if name == "bits_per_byte":
-            columns.append(_INTERVAL)
+            columns.append(INTERVAL)
     if compared:
         columns.append(("model saves", "模型节省"))
     columns.append(("kB/s", "千字节/秒"))
@@ -79,7 +89,7 @@ def _table(found: Evaluation, rows: list[Measured]) -> Table:
             score = row.metrics.get(name)
             cells.append(None if score is None else score.value)
             if name == "bits_per_byte":
-                cells.append(_interval(score))
+                cells.append(interval(score))
         if compared:
             cells.append(None if row.saved is None else row.saved.value)
         cells.append(found.bytes / 1000 / max(row.seconds, 1e-9))
@@ -91,9 +101,3 @@ def _table(found: Evaluation, rows: list[Measured]) -> Table:
             "损失与困惑度按各模型自己的词元计；每字节比特数可互相比较。",
         )
     return Table("", tuple(columns), tuple(body), note=note)
-
-
-def _interval(score: Score | None) -> str:
-    if score is None or score.low is None or score.high is None:
-        return "–"
-    return f"{number(score.low)} … {number(score.high)}"

@@ -1,10 +1,13 @@
 """What an evaluation found."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from hanlin.metrics import Score
+from hanlin.metrics.comparison import Comparison
+from hanlin.reports.part import words_data
+from hanlin.reports.words import Words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +23,11 @@ class Measured:
     training_seconds: float | None = None
     """That a baseline took to train."""
     saved: Score | None = None
-    """Of a baseline: bits per byte that the evaluated model needs less, document by document."""
+    """Of a baseline or another model: bits per byte that the evaluated model needs less, document
+    by document."""
+    behind: Mapping[str, Comparison] = field(default_factory=dict)
+    """Of a baseline or another model at a task: by how much each metric of the evaluated model is
+    above its own, on the same examples."""
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, for JSON."""
@@ -31,6 +38,7 @@ class Measured:
             "seconds": self.seconds,
             "training_seconds": self.training_seconds,
             "saved": None if self.saved is None else self.saved.to_dict(),
+            "behind": {name: found.to_dict() for name, found in self.behind.items()},
         }
 
 
@@ -39,13 +47,24 @@ class Evaluation:
     """A model on a text, its baselines on the same text, and what the reader has to know."""
 
     model: Measured
+    others: tuple[Measured, ...] = ()
+    """Other models on the same data."""
     baselines: tuple[Measured, ...] = ()
     documents: int
-    bytes: int
-    """Of the evaluated text, in UTF-8."""
+    """Documents, or examples of a task."""
+    bytes: int = 0
+    """Of the evaluated text, in UTF-8; 0 of a task's examples."""
+    task: str | None = None
+    """What the model was asked to do; None of text that was given a probability."""
+    verdict: Words = ""
+    """Whether the model is worth its cost beside the strongest baseline."""
     trained_on: tuple[str, ...] = ()
     """The text that the baselines were trained on."""
     notes: tuple[str, ...] = ()
+    predictions: Sequence[Any] = ()
+    """Of a task: what the model said to each example."""
+    details: Any = None
+    """Of a task: what its report shows beside the metrics."""
 
     @property
     def metrics(self) -> Mapping[str, Score]:
@@ -57,8 +76,10 @@ class Evaluation:
         return {
             "model": self.model.name,
             **{k: v for k, v in self.model.to_dict().items() if k in _SHOWN},
-            "documents": self.documents,
-            "bytes": self.bytes,
+            **({"task": self.task, "examples": self.documents} if self.task else {}),
+            **({} if self.task else {"documents": self.documents, "bytes": self.bytes}),
+            **({"others": [other.to_dict() for other in self.others]} if self.others else {}),
+            **({"verdict": words_data(self.verdict)} if self.verdict else {}),
             "trained_on": list(self.trained_on),
             "baselines": [baseline.to_dict() for baseline in self.baselines],
             "notes": list(self.notes),

@@ -1,24 +1,29 @@
-"""`evaluate`: a model and its baselines on one text, side by side.
+"""`evaluate`: a model, others and baselines on the same data, side by side.
 
-What is measured is what the model can say of a text. A decoder gives it a probability; an
-encoder-decoder gives one to a target after its source; models trained to repair a text are asked to
-do that, and their figure is the loss of it.
+A model that learnt a task is measured at it (`hanlin.evaluation.tasks`). Of others it is measured
+what they can say of a text. A decoder gives it a probability; an encoder-decoder gives one to a
+target after its source; models trained to repair a text are asked to do that, and their figure is
+the loss of it.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from hanlin.errors import ConfigError, InputError
-from hanlin.evaluation.origin import Origin, shard_texts
-from hanlin.evaluation.request import Found, Request
+from hanlin.errors import ConfigError
+from hanlin.evaluation.judging import TASKS
+from hanlin.evaluation.on_text import OnText, evaluate_text
+from hanlin.evaluation.origin import Origin
+from hanlin.evaluation.request import Request
 from hanlin.evaluation.result import Evaluation
-from hanlin.evaluation.texts import Sources, Texts, of_texts, read_texts
+from hanlin.evaluation.scores import METRICS
+from hanlin.evaluation.tasks import evaluate_task, task_of
+from hanlin.evaluation.texts import Sources
 from hanlin.text.reading import ReadSettings
 
 if TYPE_CHECKING:
-    from hanlin.tasks import LanguageModel, MaskedLanguageModel, Model
+    from hanlin.tasks import Model
+    from hanlin.training.sections import DataSettings
 
 
 def evaluate(
@@ -27,6 +32,10 @@ def evaluate(
     *,
     texts: Iterable[str] | None = None,
     pairs: Iterable[tuple[str, str]] | None = None,
+    against: "Sequence[str | Path | Model]" = (),
+    columns: Mapping[str, str] | None = None,
+    skip_bad: bool = False,
+    decoding: Mapping[str, Any] | None = None,
     source: str | None = None,
     target: str | None = None,
     objective: str | None = None,
@@ -40,9 +49,19 @@ def evaluate(
     seed: int = 0,
     settings: ReadSettings | None = None,
 ) -> Evaluation:
-    """How good a model is on a text: `metrics` by name, with 95 % intervals, and baselines.
+    """How good a model is on some data: `metrics` by name, with 95 % intervals, and baselines.
 
-    data: files, folders or globs; or else `texts`, or `pairs` for an encoder-decoder. Of a decoder:
+    data: files, folders or globs; or else `texts`, or `pairs` for an encoder-decoder. against:
+    other models on the same data, compared with the first one example by example.
+
+    A model that learnt a task (classify, tag, extract, seq2seq, instruct, embed, prefer) is
+    measured at it, on data in every layout that the task learns from. columns: which column plays
+    which part, where it is not plain; skip_bad: leave rows out that cannot be used. decoding:
+    settings of generation where texts are written (beams, max_new_tokens ...). A classifier stands
+    beside the commonest label and TF-IDF with logistic regression, trained on its training rows or
+    on `baselines`. objective: a task, for a model that does not know its own.
+
+    Other models are measured on text. Of a decoder:
     loss, perplexity, bits_per_byte and accuracy. Every document is read by itself, each token
     scored once, after at most `context` tokens (default: the model's limit, 4096 at most); a longer
     document in windows that move on by `stride` (default: half the context). stream: all documents
@@ -71,140 +90,84 @@ def evaluate(
         metrics=None if metrics is None else tuple(metrics),
         seed=seed,
     )
-    paired = pairs is not None or source is not None or target is not None
-    held_out: Texts | None = None
-    if texts is not None:
-        held_out = of_texts(texts, limit=limit, stream=stream)
     lm = _loaded(model, dtype)
+    others = [_loaded(other, dtype) for other in against]
     origin = Origin.of(lm.name)
-    chosen = objective or _objective(lm, origin, paired=paired)
-    if chosen == "seq2seq":
-        if baselines:
-            raise _not_comparable(lm, chosen)
-        found = _on_pairs(lm, data, pairs, request, source=source, target=target, limit=limit)
-        return _result(found)
-    if paired:
-        raise ConfigError(f"{lm.name} is measured on texts, not on pairs. Leave the pairs out.")
-    if held_out is None:
-        assert data is not None
-        held_out = read_texts(data, limit=limit, stream=stream, settings=settings)
-    if chosen != "causal-lm":
-        from hanlin.evaluation import repair
-
-        if baselines:
-            raise _not_comparable(lm, chosen)
-        return _result(repair.measure(lm, held_out, request, objective=chosen, origin=origin))
-    from hanlin.evaluation import decoders
-
-    training = _training(baselines, origin, settings)  # before hours of work, not after
-    found = decoders.measure(lm, held_out, request)
-    return _beside(found, held_out, *training, request)
-
-
-def _loaded(model: "str | Path | Model", dtype: str) -> "LanguageModel | MaskedLanguageModel":
-    from hanlin.tasks import LanguageModel, MaskedLanguageModel, load
-
-    lm = load(model, dtype=dtype) if isinstance(model, str | Path) else model
-    if not isinstance(lm, LanguageModel | MaskedLanguageModel):
-        raise InputError(
-            f"{lm.name} is {lm.kind}, which gives a text no probability. Evaluate a language model."
+    task = objective if objective in TASKS else None
+    on_text = data is None or (objective is not None and task is None)
+    if task == "seq2seq" and (
+        pairs is not None or (metrics is not None and set(metrics) <= set(METRICS))
+    ):
+        task = None  # the probability of targets given their sources
+    elif task is None and not on_text:
+        task = task_of(lm, origin, metrics)
+    if task is not None:
+        if data is None:
+            raise ConfigError(f"{lm.name} is measured at its task, {task}, on files. Give `data`.")
+        refused = {"limit": limit, "settings": settings, "texts": texts}
+        request.refuse(f"the task {task}", "context", "stride", "stream")
+        if ignored := [name for name, value in refused.items() if value is not None]:
+            raise ConfigError(f"For the task {task}, {ignored[0]} would be ignored. Leave it out.")
+        listed = [data] if isinstance(data, str | Path) else list(data)
+        return evaluate_task(
+            lm,
+            others,
+            task=task,
+            origin=origin,
+            baselines=baselines,
+            settings=_rows(listed, source, target, columns, origin, skip_bad=skip_bad),
+            metrics=metrics,
+            decoding=decoding or {},
+            seed=seed,
         )
-    return lm
-
-
-def _objective(lm: "Model", origin: Origin, *, paired: bool) -> str:
-    """What a model is measured by where nothing is asked for."""
-    shape = lm.network.config.shape
-    if shape == "decoder":
-        return "causal-lm"
-    if shape == "encoder":
-        return "masked-lm"
-    if paired or origin.objective is None:
-        return "seq2seq"
-    return origin.objective
-
-
-def _not_comparable(lm: "Model", objective: str) -> ConfigError:
-    return ConfigError(
-        f"The baselines give a text a probability from left to right, which {lm.name} "
-        f"({objective}) does not: they cannot be compared. Leave baselines out."
+    on = OnText(
+        data=data,
+        texts=texts,
+        pairs=None if pairs is None else list(pairs),
+        source=source,
+        target=target,
+        limit=limit,
+        settings=settings,
+    )
+    given = {"columns": columns, "skip_bad": skip_bad, "decoding": decoding}
+    if ignored := [name for name, value in given.items() if value]:
+        raise ConfigError(
+            f"{lm.name} is measured on text, so {ignored[0]} would be ignored. Leave it out, or "
+            f"name a task as objective: {', '.join(TASKS)}."
+        )
+    return evaluate_text(
+        lm, others, on, request, objective=objective, baselines=baselines, origin=origin
     )
 
 
-def _on_pairs(
-    lm: "Model",
-    data: Sources | None,
-    pairs: Iterable[tuple[str, str]] | None,
-    request: Request,
-    *,
+def _loaded(model: "str | Path | Model", dtype: str) -> "Model":
+    from hanlin.tasks import load
+
+    return load(model, dtype=dtype) if isinstance(model, str | Path) else model
+
+
+def _rows(
+    sources: Sequence[str | Path],
     source: str | None,
     target: str | None,
-    limit: int | None,
-) -> Found:
-    from hanlin.data.pairs import read_pairs
-    from hanlin.evaluation.pairs import measure
+    columns: Mapping[str, str] | None,
+    origin: Origin,
+    *,
+    skip_bad: bool,
+) -> "DataSettings":
+    """How the records of a task are read: columns as given, else as the run was told."""
+    from hanlin.training.sections import DataSettings
 
-    if limit is not None:
-        raise ConfigError("Pairs are read whole, so limit would be ignored. Leave it out.")
-    if pairs is None:
-        if data is None:
-            raise ConfigError(
-                f"{lm.name} is measured on pairs: a source and a target each. Give these as "
-                "`pairs`, or files with the columns `source` and `target`."
-            )
-        pairs = read_pairs(data, source=source, target=target)
-    return measure(lm, list(pairs), request)
-
-
-def _training(
-    baselines: Sources | None, origin: Origin, settings: ReadSettings | None
-) -> tuple[list[str], Texts | None]:
-    """The text of the baselines, and where it is."""
-    from hanlin.evaluation.baselines import TRAINING_BYTES
-
-    if baselines is None:
-        if len(origin.training) == 1 and (Path(origin.training[0]) / "manifest.json").is_file():
-            [place] = origin.training
-            return [place], of_texts(shard_texts(place), name=place, limit=TRAINING_BYTES)
-        baselines, settings = origin.training, ReadSettings(field=origin.field)
-    listed = [baselines] if isinstance(baselines, str | Path) else list(baselines)
-    if not listed:
-        return [], None
-    return [str(one) for one in listed], read_texts(listed, limit=TRAINING_BYTES, settings=settings)
-
-
-def _beside(
-    found: Found, held_out: Texts, sources: list[str], training: Texts | None, request: Request
-) -> Evaluation:
-    """The model's figures with those of the baselines beside them."""
-    if training is None:
-        return _result(found)
-    from hanlin.evaluation.baselines import compressor, ngram, overlap
-    from hanlin.evaluation.compression import COMPRESSORS
-
-    notes = [f"Training text: {note}" for note in training.notes]
-    if share := overlap(training, held_out):
-        notes.append(
-            f"{share:.0%} of the evaluated text stands word for word in the training text: "
-            "what is measured there is memory."
-        )
-    beside = [ngram(training, held_out, model=found.totals, seed=request.seed)]
-    beside += [compressor(name, training, held_out) for name in COMPRESSORS]
-    if request.metrics is not None:
-        shown = set(request.metrics)
-        beside = [
-            replace(one, metrics={k: v for k, v in one.metrics.items() if k in shown})
-            for one in beside
-        ]
-    return replace(
-        _result(found),
-        baselines=tuple(beside),
-        trained_on=tuple(sources),
-        notes=(*found.notes, *notes),
-    )
-
-
-def _result(found: Found) -> Evaluation:
-    return Evaluation(
-        model=found.measured, documents=found.documents, bytes=found.bytes, notes=found.notes
+    data = origin.config.get("data")
+    told = data.get("columns", {}) if isinstance(data, dict) else {}
+    ends = {"source": source, "target": target}
+    return DataSettings(
+        train=tuple(map(str, sources)),
+        validation=(),
+        columns={
+            **told,
+            **{role: name for role, name in ends.items() if name is not None},
+            **(columns or {}),
+        },
+        skip_bad=skip_bad,
     )

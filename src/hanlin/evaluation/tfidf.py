@@ -37,7 +37,7 @@ class Predicted:
     scores: Floats
     """[N, L]: probabilities of the labels."""
     about: dict[str, object]
-    """How it was trained, for signatures."""
+    """How it was trained, and on how many rows."""
 
 
 def majority(training: Sequence[Sequence[int]], *, labels: int, count: int) -> Predicted:
@@ -47,7 +47,7 @@ def majority(training: Sequence[Sequence[int]], *, labels: int, count: int) -> P
     """
     found = Counter(label for row in training for label in row)
     shares = np.array([found[label] / max(len(training), 1) for label in range(labels)])
-    return Predicted("majority", np.tile(shares, (count, 1)), {"trained-on": len(training)})
+    return Predicted("majority", np.tile(shares, (count, 1)), {"trained on": len(training)})
 
 
 def tfidf(
@@ -87,7 +87,7 @@ def tfidf(
     return Predicted(
         "TF-IDF",
         scores,
-        {"features": grams, "model": f"logistic(C={strength:g})", "trained-on": len(texts)},
+        {"features": grams, "model": f"logistic(C={strength:g})", "trained on": len(texts)},
     )
 
 

@@ -123,14 +123,10 @@ class Classifier(Model):
         if config.position not in ("relative", "none"):
             limits.append(config.max_context)
         length = min((limit for limit in limits if limit), default=512)
-        found: list[tuple[list[int], list[int] | None]] = [([], None)] * len(texts)
-        for kind in (str, tuple):
-            own = [i for i, text in enumerate(texts) if isinstance(text, kind)]
-            fitted = fit(self.tokenizer, [texts[i] for i in own], length=length)  # type: ignore[misc]
-            types = fitted.types or [None] * len(own)
-            for i, ids, kinds in zip(own, fitted.ids, types, strict=True):
-                found[i] = ids, kinds
-        return found
+        alone = fit(self.tokenizer, [t for t in texts if isinstance(t, str)], length=length)
+        pairs = fit(self.tokenizer, [t for t in texts if not isinstance(t, str)], length=length)
+        ones, twos = iter(alone.ids), zip(pairs.ids, pairs.types or [], strict=True)
+        return [(next(ones), None) if isinstance(text, str) else next(twos) for text in texts]
 
 
 def _inputs(texts: str | Sequence[Text]) -> list[Text]:

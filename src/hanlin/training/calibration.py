@@ -79,9 +79,8 @@ def calibrate(network: Transformer, batches: Iterable[Batch]) -> Calibration:
         temperature, left = 1.0, "The run did not train the model's head."
     if left is None:
         with torch.no_grad():
-            projection.weight /= temperature
-            if projection.bias is not None:
-                projection.bias /= temperature
+            for parameter in projection.parameters():
+                parameter.div_(temperature)
     return Calibration(
         temperature=temperature,
         examples=len(logits),

@@ -1,0 +1,70 @@
+"""How good a model is at its task: `measure` on records, `judge` while it is trained.
+
+One module a task knows its metrics; this one knows which module, and what is loaded for which
+objective.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hanlin.evaluation.judged import Judged
+
+if TYPE_CHECKING:
+    from hanlin.models.transformer import Transformer
+    from hanlin.tasks import Model
+    from hanlin.tokenizers import Tokenizer
+
+TASKS: dict[str, str] = {
+    "classify": "classification",
+    "tag": "tagging",
+    "extract": "extraction",
+    "seq2seq": "writing",
+    "instruct": "writing",
+    "embed": "embedding",
+    "prefer": "preference",
+}
+"""Task -> the module of this room that measures it."""
+
+
+def measure(
+    model: "Model",
+    records: Sequence[Any],
+    *,
+    task: str,
+    metrics: Sequence[str] | None = None,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+    **settings: Any,
+) -> Judged:
+    """A loaded model on records of a task, as the task's objective reads them.
+
+    metrics: names of those wanted (None: the task's own). seed: of the intervals. settings: of the
+    task, such as how a text is decoded. Raises `ConfigError` for a metric that the task does not
+    have, `InputError` for records that the model cannot be asked about.
+    """
+    module = importlib.import_module(f"hanlin.evaluation.{TASKS[task]}")
+    if TASKS[task] == "writing":
+        settings["metrics"] = metrics  # they take long, so only those wanted are computed
+    judged: Judged = module.measure(model, records, seed=seed, progress=progress, **settings)
+    return judged.only(metrics)
+
+
+def judge(
+    network: "Transformer", tokenizer: "Tokenizer", objective: Any, records: Sequence[Any]
+) -> Mapping[str, float]:
+    """The metrics of a task's model while it is trained, by name; none of what is no task.
+
+    A `hanlin.training.judging.Judge`. Texts are written greedily, which is quick; the numbers of
+    `hanlin evaluate` are those of the model's own decoding.
+    """
+    if objective.name not in TASKS or not records:
+        return {}
+    module = importlib.import_module(f"hanlin.evaluation.{TASKS[objective.name]}")
+    training = network.training
+    network.eval()
+    try:
+        found: Mapping[str, float] = module.glance(network, tokenizer, objective, records)
+    finally:
+        network.train(training)
+    return found

@@ -1,0 +1,77 @@
+"""Judging preferences: how often the chosen answer is the likelier one.
+
+By the sum of the log probabilities of an answer's tokens, which favours short answers, and by their
+mean. A model tuned on preferences is compared with the one it began as: `hanlin evaluate A B DATA`.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from hanlin.data.batch import IGNORE
+from hanlin.data.preferences import Preference
+from hanlin.errors import InputError
+from hanlin.evaluation.judged import Judged
+from hanlin.metrics.units import mean
+from hanlin.models.transformer import Transformer
+from hanlin.tasks.language import LanguageModel
+from hanlin.tokenizers import Tokenizer
+from hanlin.training.objectives.prefer import Prefer, answers
+
+_TOGETHER = 4
+"""Pairs read at a time."""
+
+
+def measure(
+    model: LanguageModel,
+    records: Sequence[Preference],
+    *,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> Judged:
+    """chosen_likelier and chosen_likelier_per_token, from 0 to 1.
+
+    Pairs that are longer than the model reads are left out, and said. progress: called with the
+    number of pairs done. Raises `InputError` where none is short enough.
+    """
+    if not isinstance(model, LanguageModel):
+        raise InputError(f"{model.name} is {model.kind}, which answers nothing. Give another.")
+    begin = time.perf_counter()
+    objective = Prefer(template="own" if model.tokenizer.chat_template else "chatml")
+    longest = model.context or model.network.config.max_context
+    examples = objective.examples(records, tokenizer=model.tokenizer, length=longest, seed=0)
+    sums: list[torch.Tensor] = []
+    means: list[torch.Tensor] = []
+    with torch.inference_mode():
+        for first in range(0, len(examples), _TOGETHER):
+            stop = min(first + _TOGETHER, len(examples))
+            batch = objective.collate([examples.example(n, 0) for n in range(first, stop)])
+            found = answers(model.network, batch).double()
+            sizes = (batch.targets != IGNORE).sum(1)
+            sums.append(torch.stack(found.chunk(2)))
+            means.append(torch.stack((found / sizes).chunk(2)))
+            if progress is not None:
+                progress(stop - first)
+    by_sum, by_mean = torch.cat(sums, 1), torch.cat(means, 1)
+    units = {
+        "chosen_likelier": mean((by_sum[0] > by_sum[1]).tolist(), about="by:sum"),
+        "chosen_likelier_per_token": mean((by_mean[0] > by_mean[1]).tolist(), about="by:mean"),
+    }
+    return Judged(
+        name=model.name,
+        metrics={name: of.score(seed=seed) for name, of in units.items()},
+        units=units,
+        predictions=by_sum.T.tolist(),
+        seconds=time.perf_counter() - begin,
+        notes=examples.notes,
+    )
+
+
+def glance(
+    network: Transformer, tokenizer: Tokenizer, objective: Any, records: Sequence[Preference]
+) -> dict[str, float]:
+    """What is told while training: by the objective's own reference."""
+    found: dict[str, float] = objective.judge(network, tokenizer, records)
+    return found
