@@ -36,6 +36,7 @@ _ASK = {
     "zh": "只根据下面的段落回答问题，用一两句话。在所说的话后面用编号注明出处，如 [1]。"
     "如果段落中没有答案，请直接说明。\n\n{passages}\n\n问题：{question}",
 }
+_READERS = "an extractor or a language model"
 _NAMED = re.compile(r"[\[［【](\d+)[\]］】]")
 
 
@@ -92,8 +93,8 @@ class Answerer:
         of a passage, and of what two of them share. progress: told what is done, how much of it,
         of how much. Raises `InputError` for a model of another kind, and what reading raises.
         """
-        self.reader = _model(reader, (Extractor, LanguageModel), "reads passages", "an extractor")
-        encoder = _model(embedder, (Encoder,), "gives vectors", "an encoder, such as minilm")
+        self.reader = _model(reader, (Extractor, LanguageModel), "reads passages", _READERS)
+        encoder = _model(embedder, (Encoder,), "gives vectors", "an encoder such as minilm")
         self.passages: Sequence[Passage] = read_passages(documents, size=size, overlap=overlap)
         texts = [passage.text for passage in self.passages]
 
@@ -232,5 +233,5 @@ def _model(
         return None
     model = ref if isinstance(ref, Model) else load(ref)
     if not isinstance(model, kinds):
-        raise InputError(f"{model.name} is {model.kind}, and nothing of it {does}. Give {example}.")
+        raise InputError(f"{model.name} is {model.kind}; what {does} must be {example}. Give one.")
     return model
