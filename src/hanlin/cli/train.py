@@ -1,5 +1,6 @@
 """``hanlin train``: a model from its settings; saved when it is interrupted, and gone on with."""
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,11 +122,13 @@ def command(
     if dry_run:
         _forecast(source, changes, as_json=as_json)
         return
-    from hanlin.training import train
+    from hanlin.evaluation.training import train
 
     result = train(source, overrides=changes, resume=resume)
     if first:
-        emit(result.as_json(), as_json=as_json, text=_told(result))
+        forgotten = _forgotten(result)
+        data = {**result.as_json(), **({"forgotten": forgotten} if forgotten else {})}
+        emit(data, as_json=as_json, text=_told(result, forgotten))
     if result.signal is not None:
         context.exit(128 + result.signal)
 
@@ -177,7 +180,18 @@ def _forecast(source: str | dict[str, Any], changes: list[str], *, as_json: bool
     emit(data, as_json=as_json, text="\n".join(lines))
 
 
-def _told(result: "TrainResult") -> str:
+def _forgotten(result: "TrainResult") -> list[dict[str, Any]]:
+    """What a run that is over says of old text."""
+    from hanlin.evaluation.forgetting import DATA
+
+    place = result.output / DATA
+    if not result.finished or not place.is_file():
+        return []
+    found: list[dict[str, Any]] = json.loads(place.read_text(encoding="utf-8"))
+    return found
+
+
+def _told(result: "TrainResult", forgotten: list[dict[str, Any]]) -> str:
     rows: list[tuple[str, Any]] = [
         (say("output", "输出"), result.output),
         (say("steps", "步数"), result.steps),
@@ -191,4 +205,10 @@ def _told(result: "TrainResult") -> str:
         )
     known = ("loss", "perplexity", "targets", "bits_per_byte")
     rows += [(n, f"{v:.4g}") for n, v in result.validation.items() if n not in known]
+    for one in forgotten:
+        before, after, change = (one[name]["value"] for name in ("before", "after", "change"))
+        interval = one["change"]["low"], one["change"]["high"]
+        sure = "" if None in interval else " [{:+.3f}, {:+.3f}]".format(*interval)
+        told = f"{one['metric']} {before:.4f} → {after:.4f}, {change:+.4f}{sure}"
+        rows.append((say(f"remembers {one['name']}", f"旧文本 {one['name']}"), told))
     return "\n".join(f"{name}: {value}" for name, value in rows)

@@ -1,0 +1,167 @@
+"""What was forgotten: paired, against the two evaluations it is the difference of."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import hanlin
+import hanlin.training.run as run_module
+from hanlin.errors import ConfigError
+from hanlin.evaluation.forgetting import Forgotten, forgetting, report
+from hanlin.metrics import Score
+from hanlin.models.directory import save_directory
+from hanlin.training.objectives import OBJECTIVES
+from hanlin.training.sections import DataSettings
+from tiny_models import CORPUS, save_decoder, save_encoder
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    path = tmp_path / "old.jsonl"
+    texts = [text[at : at + 40] for text in CORPUS[:5] for at in (0, 10)]
+    path.write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
+    return path
+
+
+def changed(model: Any, target: Path, *, by: float) -> Any:
+    """The same model with noise on every weight."""
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            parameter += by * torch.randn(parameter.shape, generator=draw)
+    save_directory(model.network, target, tokenizer=model.tokenizer)
+    return hanlin.load(target, dtype="float32")
+
+
+def test_a_decoder_is_compared_document_by_document(old: Path, tmp_path: Path) -> None:
+    path = save_decoder(tmp_path / "before")
+    before = hanlin.load(path, dtype="float32")
+    after = changed(hanlin.load(path, dtype="float32"), tmp_path / "after", by=0.5)
+    [found] = forgetting(
+        before,
+        after,
+        {"old": [str(old)]},
+        objective=OBJECTIVES["causal-lm"](),
+        data=DataSettings(train=(str(old),)),
+        length=32,
+    )
+    texts = [json.loads(line)["text"] for line in old.read_text("utf-8").splitlines()]
+    for model, score in ((before, found.before), (after, found.after)):
+        likely = [model.score(text) for text in texts]
+        bits = -sum(one.log_likelihood for one in likely) / np.log(2)
+        assert score.value == pytest.approx(bits / sum(one.bytes for one in likely), rel=1e-4)
+    assert found.change.value == pytest.approx(found.after.value - found.before.value)
+    assert found.change.value > 0
+    assert found.change.low is not None
+    assert found.change.high is not None
+    assert found.before.low is not None
+    assert found.before.high is not None
+    assert found.change.low < found.change.value < found.change.high
+
+
+def test_a_model_that_has_not_changed_has_forgotten_nothing(old: Path, tmp_path: Path) -> None:
+    for head, objective in (("masked-lm", "masked-lm"), (None, "causal-lm")):
+        path = (
+            save_decoder(tmp_path / "llama")
+            if head is None
+            else save_encoder(tmp_path / "bert", head=head)
+        )
+        model = hanlin.load(path, dtype="float32")
+        [found] = forgetting(
+            model,
+            model,
+            {"old": [str(old)]},
+            objective=OBJECTIVES[objective](),
+            data=DataSettings(train=(str(old),)),
+            length=32,
+        )
+        assert found.before.value == found.after.value
+        assert found.change.value == 0
+        assert found.verdict == "unclear"
+
+
+def test_a_classifier_is_compared_record_by_record(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    lines = [f'"{text[:30]}",{("good", "bad")[n % 2]}' for n, text in enumerate(CORPUS[:10])]
+    rows.write_text("\n".join(["text,label", *lines]), encoding="utf-8")
+    path = save_encoder(tmp_path / "before", head="classify")
+    before = hanlin.load(path, dtype="float32")
+    after = changed(hanlin.load(path, dtype="float32"), tmp_path / "after", by=0.3)
+    [found] = forgetting(
+        before,
+        after,
+        {"rows": [str(rows)]},
+        objective=OBJECTIVES["classify"](),
+        data=DataSettings(train=(str(rows),)),
+        length=64,
+    )
+    for model, score in ((before, found.before), (after, found.after)):
+        said = model([text[:30] for text in CORPUS[:10]])
+        nats = [-np.log(one.scores[("good", "bad")[n % 2]]) for n, one in enumerate(said)]
+        assert score.value == pytest.approx(np.mean(nats), rel=1e-4)
+    assert found.change.value == pytest.approx(found.after.value - found.before.value)
+
+
+def test_models_that_cannot_be_compared_are_refused(old: Path, tmp_path: Path) -> None:
+    one = hanlin.load(save_decoder(tmp_path / "llama"), dtype="float32")
+    other = hanlin.load(save_encoder(tmp_path / "bert", head="masked-lm"), dtype="float32")
+    with pytest.raises(ConfigError, match="read other tokens"):
+        forgetting(
+            one,
+            other,
+            {"old": [str(old)]},
+            objective=OBJECTIVES["causal-lm"](),
+            data=DataSettings(train=(str(old),)),
+            length=32,
+        )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.1, 0.3, "forgotten"), (-0.3, -0.1, "improved"), (-0.1, 0.1, "unclear"),
+     (None, None, "unclear")],
+)  # fmt: skip
+def test_the_verdict_is_that_of_the_interval(
+    low: float | None, high: float | None, verdict: str
+) -> None:
+    same = Score(1.0, None, None, "")
+    one = Forgotten("wiki", "bits_per_byte", same, same, Score(0.2, low, high, ""))
+    assert one.verdict == verdict
+    page = report([one], before="a", after="b")
+    assert "wiki" in page.terminal(width=100, language="en")
+    assert "遗忘" in page.terminal(width=100, language="zh")
+
+
+def test_a_run_that_goes_on_says_what_it_forgot(
+    old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "machine_peak", lambda precision, seconds: None)
+    new = tmp_path / "new.txt"
+    new.write_text("\n".join(["3 1 4 1 5 9 2 6 5 3 5 8 9 7 9"] * 20), encoding="utf-8")
+    config = {
+        "model": str(save_decoder(tmp_path / "before")),
+        "data": {
+            "train": str(new),
+            "validation": None,
+            "replay": {"sources": str(old), "share": "25%"},
+        },
+        "batch": {"sequences": 4, "length": 16},
+        "optimizer": {"lr": 0.01},
+        "duration": "12 steps",
+        "evaluate": {"remember": {"old": str(old)}},
+        "output": str(tmp_path / "run"),
+    }
+    hanlin.train(config)
+    [found] = json.loads((tmp_path / "run" / "forgetting.json").read_text("utf-8"))
+    assert found["name"] == "old"
+    assert found["change"]["value"] == pytest.approx(
+        found["after"]["value"] - found["before"]["value"]
+    )
+    page = (tmp_path / "run" / "forgetting.html").read_text("utf-8")
+    assert "What was forgotten" in page
+    about = json.loads((tmp_path / "run" / "hanlin.json").read_text("utf-8"))
+    assert set(about["provenance"]["data"]) == {"train", "replay"}
