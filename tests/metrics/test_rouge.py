@@ -1,6 +1,7 @@
 """ROUGE: against the rouge-score package on English, by hand on Chinese."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -150,3 +151,13 @@ def test_the_longest_common_subsequence_is_the_textbooks(first, second):
     assert places == sorted(places, reverse=True)
     rest = iter(second)
     assert all(first[place] in rest for place in reversed(places)), "in order in the second too"
+
+
+@pytest.mark.parametrize(
+    ("package", "settings"),
+    [("rjieba", {"tokenize": "words-zh"}), ("nltk.stem.porter", {"stemmer": True})],
+)
+def test_without_a_package_the_extra_is_named(monkeypatch, package, settings):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ConfigError, match=r"hanlin\[judge\]"):
+        rouge(["a"], ["a"], **settings)

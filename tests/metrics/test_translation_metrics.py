@@ -1,6 +1,7 @@
 """BLEU, chrF and TER: against sacreBLEU on random texts and published scores of real systems."""
 
 import csv
+import sys
 
 import numpy as np
 import pytest
@@ -193,3 +194,9 @@ def test_lists_that_do_not_fit_are_refused(metric, texts, references, named):
 def test_settings_that_do_not_exist_are_refused(call, named):
     with pytest.raises(ConfigError, match=named):
         call()
+
+
+def test_without_sacrebleu_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sacrebleu", None)
+    with pytest.raises(ConfigError, match=r"hanlin\[judge\]"):
+        bleu(["a"], ["a"])
