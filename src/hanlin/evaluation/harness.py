@@ -44,7 +44,7 @@ _LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_toke
 
 
 @register_model("hanlin")
-class HarnessModel(LM):  # type: ignore[misc, no-any-unimported]
+class HarnessModel(LM):  # type: ignore[misc]
     """A language model as the harness asks it."""
 
     def __init__(
@@ -67,9 +67,13 @@ class HarnessModel(LM):  # type: ignore[misc, no-any-unimported]
         `InputError` for what is no language model.
         """
         super().__init__()
-        if device not in (None, "cpu") or max_batch_size is not None:
-            what = "max_batch_size" if device in (None, "cpu") else f"the device {device!r}"
-            raise ConfigError(f"hanlin under the harness has no use for {what}. Leave it out.")
+        if device not in (None, "cpu"):
+            # The harness's command means the first GPU where nothing is said.
+            raise ConfigError(
+                f"hanlin computes on the processor, not on {device!r}. Give --device cpu."
+            )
+        if max_batch_size is not None:
+            raise ConfigError("The batch size is not searched for. Leave max_batch_size out.")
         text = str(batch_size).partition(":")[0]
         if text != "auto" and not (text.isdigit() and int(text) > 0):
             raise ConfigError(f"batch_size is {batch_size!r}; it must be at least 1, or auto.")
@@ -270,10 +274,12 @@ class HarnessModel(LM):  # type: ignore[misc, no-any-unimported]
 
 
 def main() -> None:
-    """The harness's own command, with ``--model hanlin`` known to it."""
+    """The harness's own command, with ``--model hanlin`` known to it and ``--device cpu`` given."""
     from lm_eval.__main__ import cli_evaluate
 
     sys.argv[0] = "lm_eval"
+    if "hanlin" in sys.argv and "--device" not in sys.argv:
+        sys.argv += ["--device", "cpu"]
     cli_evaluate()
 
 

@@ -144,7 +144,7 @@ def cmmlu(path: Path, *, shots: int, limit: int | None) -> list[Question]:
 
 
 def _examination(file: Path) -> list[Question]:
-    rows = fields(list(csv_rows(file)), "Question", *"ABCD", "Answer", file=file)
+    rows = fields(csv_rows(file), "Question", *"ABCD", "Answer", file=file)
     found = []
     for asked, a, b, c, d, answer in rows:
         if answer not in tuple("ABCD"):
@@ -175,7 +175,7 @@ def truthfulqa(path: Path, *, shots: int, limit: int | None) -> list[Question]:
     names = ("Question", "Best Answer", "Correct Answers", "Incorrect Answers", "Category")
     stem = "".join(f"Q: {asked}\nA: {answer}\n\n" for asked, answer in _PREAMBLE)
     found = []
-    for asked, best, right, wrong, category in fields(list(csv_rows(file)), *names, file=file):
+    for asked, best, right, wrong, category in fields(csv_rows(file), *names, file=file):
         answer = _sentence(best)
         true = list(dict.fromkeys([answer, *map(_sentence, filter(None, right.split(";")))]))
         false = [_sentence(one) for one in wrong.split(";") if one.strip()]

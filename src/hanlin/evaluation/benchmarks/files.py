@@ -46,9 +46,9 @@ def json_rows(file: Path) -> list[Mapping[str, Any]]:
     return list(rows)
 
 
-def csv_rows(file: Path) -> list[Mapping[str, str]]:
+def csv_rows(file: Path) -> list[Mapping[str, Any]]:
     """The rows of a CSV file with a header. Raises `FormatError` where there are none."""
-    rows = list(csv.DictReader(io.StringIO(text_of(file), newline="")))
+    rows: list[Mapping[str, Any]] = list(csv.DictReader(io.StringIO(text_of(file), newline="")))
     if not rows:
         raise FormatError(f"{file} holds no rows. Give the benchmark's own file.")
     return rows

@@ -61,7 +61,10 @@ def humaneval_js(path: Path, *, limit: int | None) -> list[Programming]:
     file = file_of(path, f"{place}.gz", place, "humaneval_js.jsonl.gz", "humaneval_js.jsonl")
     names = ("task_id", "prompt", "canonical_solution", "test")
     rows = fields(json_rows(file)[:limit], *names, file=file)
-    return [Programming(*row, language="javascript") for row in rows]
+    return [
+        Programming(name, prompt, solution, test, "javascript")
+        for name, prompt, solution, test in rows
+    ]
 
 
 def judged(

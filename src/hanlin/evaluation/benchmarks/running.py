@@ -179,8 +179,10 @@ def _scored(
 
 
 def _answers(lm: LanguageModel, prompts: Sequence[str], batch: int) -> list[str]:
-    settings = {"stop": problems.STOP, "max_new_tokens": problems.MAX_NEW_TOKENS}
-    return [text for [text] in _written(lm, prompts, batch=batch, **settings)]
+    texts = _written(
+        lm, prompts, batch=batch, stop=problems.STOP, max_new_tokens=problems.MAX_NEW_TOKENS
+    )
+    return [text for [text] in texts]
 
 
 def _completions(
