@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 from hanlin.cli.machine import matmul_peak
 from hanlin.models.config import ModelConfig
-from hanlin.models.stack import Block
 from hanlin.models.transformer import Transformer
+from hanlin.training.memory import keep_freed_memory
 from hanlin.training.objectives.loss import vocabulary_loss
 from hanlin.training.optimizer_settings import OptimizerSettings
 from hanlin.training.optimizers import build_optimizer, clip_gradients
@@ -55,9 +55,7 @@ def ours(ids: Tensor, *, bfloat16: bool, compiled: bool = False) -> Step:
     torch.manual_seed(0)
     model = Transformer(config).train()
     if compiled:
-        for block in model.modules():
-            if isinstance(block, Block):
-                block.compile()
+        model.compile_blocks()
     optimizer = build_optimizer(model, OptimizerSettings(lr=3e-4))
     # Theirs leaves the last token unasked; so does ours.
     targets = torch.cat([ids[:, 1:], torch.full_like(ids[:, :1], -100)], 1)
@@ -122,11 +120,12 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, default=8)
     parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--no-compile", action="store_true")
-    parser.add_argument("--only", help="names of runners, separated by commas")
+    parser.add_argument("--only", help="names of runners, separated by semicolons")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 
+    keep_freed_memory()  # as `hanlin train` does; theirs has it too
     draw = torch.Generator().manual_seed(0)
     ids = torch.randint(0, VOCABULARY, (options.sequences, options.length), generator=draw)
     makers: dict[str, Callable[[], Step]] = {
@@ -141,7 +140,7 @@ def main() -> None:
     if options.no_compile:
         makers = {name: make for name, make in makers.items() if "compiled" not in name}
     if options.only:
-        wanted = options.only.split(",")
+        wanted = options.only.split(";")
         makers = {name: make for name, make in makers.items() if name in wanted}
 
     runners: dict[str, Step] = {}

@@ -49,6 +49,19 @@ def test_value_and_gradients_are_the_plain_ones(
         torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("bias", [False, True])
+def test_what_a_compiler_gets_is_the_same(bias: bool) -> None:
+    hidden, weight, offset, targets = _case(4, bias=bias)
+    inputs = [t for t in (hidden, weight, offset) if t is not None]
+    right = _plain(hidden, weight, offset, targets, None)
+    with torch.compiler.set_stance("force_eager"):  # its code, without a C++ compiler
+        loss = cross_entropy_sum(hidden, weight, targets, bias=offset, chunk=7, compiled=True)
+    torch.testing.assert_close(loss, right, rtol=1e-12, atol=1e-12)
+    wanted = torch.autograd.grad(right * 0.3, inputs)
+    for mine, theirs in zip(torch.autograd.grad(loss * 0.3, inputs), wanted, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-12)
+
+
 def test_without_gradients_only_the_value_is_made() -> None:
     hidden, weight, offset, targets = _case(5)
     with torch.no_grad():

@@ -22,6 +22,8 @@ _PAIRS = 1 << 21
 """Weights of a block: 4 MB in bfloat16."""
 _QUERIES = (64, 256)
 """The fewest and the most queries of a block."""
+_TOGETHER = 1 << 20
+"""Weights of the sequences that are done at once, where they are short."""
 
 Rotation = tuple[Tensor, Tensor]
 """Cosine and signed sine, broadcast over [B, T, heads, rotated channels]."""
@@ -45,9 +47,12 @@ def attend_packed(
     later key; a mask, where there is one, says so too. Differentiable once, in the mask as well.
     """
     if torch.compiler.is_compiling() and not (mask is not None and mask.requires_grad):
-        cos, sin = rotation or (None, None)
+        parts = list(torch.split(qkv_BTPC, [heads, kv_heads, kv_heads], 2))
+        if rotation is not None:
+            parts[:2] = [_turned(part, *rotation) for part in parts[:2]]
+        q, k, v = (part.transpose(1, 2).contiguous() for part in parts)
         mask = None if mask is None else mask.to(qkv_BTPC.dtype)
-        made: Tensor = _compiled(qkv_BTPC, mask, cos, sin, heads, kv_heads, scale, causal)[0]
+        made: Tensor = _compiled(q, k, v, mask, scale, causal)
         return made
     y: Tensor = _Packed.apply(  # type: ignore[no-untyped-call]
         qkv_BTPC, mask, rotation, (heads, kv_heads, scale, causal)
@@ -70,46 +75,45 @@ class _Packed(torch.autograd.Function):
     ) -> Tensor:
         ctx.mask_type = mask is not None and mask.dtype
         mask = None if mask is None else mask.to(qkv.dtype)
-        y, turned = _packed_forward(qkv, mask, rotation, how)
-        ctx.save_for_backward(turned, mask)
+        y, *turned = _packed_forward(qkv, mask, rotation, how)
+        ctx.save_for_backward(*turned, mask)
         ctx.rotation, ctx.how = rotation, how
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        turned, mask = ctx.saved_tensors
+        *turned, mask = ctx.saved_tensors
         d_mask = None
         if ctx.needs_input_grad[1]:
-            d_mask = torch.zeros_like(mask, dtype=_wide(turned.dtype))
+            d_mask = torch.zeros_like(mask, dtype=_wide(dy.dtype))
         d_qkv = _packed_backward(dy, turned, mask, ctx.rotation, ctx.how, d_mask)
         return d_qkv, None if d_mask is None else d_mask.to(ctx.mask_type), None, None
 
 
 def _packed_forward(
     qkv: Tensor, mask: Tensor | None, rotation: Rotation | None, how: _How
-) -> tuple[Tensor, Tensor]:
-    """What attention gives [B, T, H, C], and the projections, turned, head by head [B, P, T, C].
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What attention gives [B, T, H, C]; queries and keys, turned, and values [B, heads, T, C].
 
     Head by head the products of both passes read rows that lie side by side, and copy nothing.
     """
     heads, kv_heads, scale, causal = how
-    B, T, P, C = qkv.shape
-    both = heads + kv_heads
-    apart = torch.empty(B, P, T, C, dtype=qkv.dtype, device=qkv.device)
-    by_token = apart.transpose(1, 2)
-    if rotation is None:
-        by_token.copy_(qkv)
-    else:
-        turn(qkv[:, :, :both], *rotation, out=by_token[:, :, :both])
-        by_token[:, :, both:] = qkv[:, :, both:]
-    q, k, v = torch.split(apart, [heads, kv_heads, kv_heads], 1)
-    return _forward(q, k, v, mask, scale, causal), apart
+    B, T, _, C = qkv.shape
+    parts = torch.split(qkv, [heads, kv_heads, kv_heads], 2)
+    apart = [torch.empty(B, p.shape[2], T, C, dtype=p.dtype, device=p.device) for p in parts]
+    for number, (part, to) in enumerate(zip(parts, apart, strict=True)):
+        if rotation is None or number == 2:
+            to.transpose(1, 2).copy_(part)
+        else:
+            turn(part, *rotation, out=to.transpose(1, 2))
+    q, k, v = apart
+    return _forward(q, k, v, mask, scale, causal), q, k, v
 
 
 def _packed_backward(
     dy: Tensor,
-    turned: Tensor,
+    turned: Sequence[Tensor],
     mask: Tensor | None,
     rotation: Rotation | None,
     how: _How,
@@ -117,97 +121,82 @@ def _packed_backward(
 ) -> Tensor:
     """The gradient of the projections; the mask's is added to `d_mask`."""
     heads, kv_heads, scale, causal = how
-    B, P, T, C = turned.shape
-    sizes = [heads, kv_heads, kv_heads]
-    apart = torch.empty_like(turned)
-    _backward(
-        dy.transpose(1, 2), torch.split(turned, sizes, 1), mask, scale, causal,
-        torch.split(apart, sizes, 1), d_mask,
-    )  # fmt: skip
-    d_qkv = torch.empty(B, T, P, C, dtype=turned.dtype, device=turned.device)
-    by_token, both = apart.transpose(1, 2), heads + kv_heads
-    if rotation is None:
-        return d_qkv.copy_(by_token)
-    cos, sin = rotation
-    turn(by_token[:, :, :both], cos, -sin, out=d_qkv[:, :, :both])
-    d_qkv[:, :, both:] = by_token[:, :, both:]
+    grads = [torch.empty_like(t) for t in turned]
+    _backward(dy.transpose(1, 2), turned, mask, scale, causal, grads, d_mask)
+    B, T, _, C = dy.shape
+    d_qkv = torch.empty(B, T, heads + 2 * kv_heads, C, dtype=dy.dtype, device=dy.device)
+    parts = torch.split(d_qkv, [heads, kv_heads, kv_heads], 2)
+    for number, (grad, to) in enumerate(zip(grads, parts, strict=True)):
+        if rotation is None or number == 2:
+            to.copy_(grad.transpose(1, 2))
+        else:
+            cos, sin = rotation
+            turn(grad.transpose(1, 2), cos, -sin, out=to)
     return d_qkv
 
 
-# A compiler sees one operation, and does not unroll the loop over sequences.
+# A compiler turns queries and keys itself and sees one operation after that: it does not unroll the
+# loop over sequences.
 
 
-@torch.library.custom_op("hanlin::attend_packed", mutates_args=())
+def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """`turn` for a compiler, which makes one pass of it."""
+    rotated = cos.shape[-1]
+    half = rotated // 2
+    first, second = x[..., :half], x[..., half:rotated]
+    one = first * cos[..., :half] + second * sin[..., :half]
+    other = second * cos[..., half:] + first * sin[..., half:]
+    return torch.cat([one, other, x[..., rotated:]], -1)
+
+
+@torch.library.custom_op("hanlin::attend", mutates_args=())
 def _compiled(
-    qkv: Tensor,
-    mask: Tensor | None,
-    cos: Tensor | None,
-    sin: Tensor | None,
-    heads: int,
-    kv_heads: int,
-    scale: float,
-    causal: bool,
-) -> tuple[Tensor, Tensor]:
-    rotation = None if cos is None or sin is None else (cos, sin)
-    y, turned = _packed_forward(qkv, mask, rotation, (heads, kv_heads, scale, causal))
-    return y.contiguous(), turned
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, causal: bool
+) -> Tensor:
+    return _forward(q, k, v, mask, scale, causal).contiguous()
 
 
 @_compiled.register_fake
-def _(
-    qkv: Tensor,
-    mask: Tensor | None,
-    cos: Tensor | None,
-    sin: Tensor | None,
-    heads: int,
-    kv_heads: int,
-    scale: float,
-    causal: bool,
-) -> tuple[Tensor, Tensor]:
-    B, T, P, C = qkv.shape
-    return qkv.new_empty(B, T, heads, C), qkv.new_empty(B, P, T, C)
+def _(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, causal: bool) -> Tensor:
+    B, H, T, C = q.shape
+    return q.new_empty(B, T, H, C)
 
 
-@torch.library.custom_op("hanlin::attend_packed_backward", mutates_args=())
+@torch.library.custom_op("hanlin::attend_backward", mutates_args=())
 def _compiled_backward(
     dy: Tensor,
-    turned: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
     mask: Tensor | None,
-    cos: Tensor | None,
-    sin: Tensor | None,
-    heads: int,
-    kv_heads: int,
     scale: float,
     causal: bool,
-) -> Tensor:
-    rotation = None if cos is None or sin is None else (cos, sin)
-    return _packed_backward(dy, turned, mask, rotation, (heads, kv_heads, scale, causal), None)
+) -> tuple[Tensor, Tensor, Tensor]:
+    grads = [torch.empty_like(t) for t in (q, k, v)]
+    _backward(dy.transpose(1, 2), (q, k, v), mask, scale, causal, grads, None)
+    return grads[0], grads[1], grads[2]
 
 
 @_compiled_backward.register_fake
 def _(
     dy: Tensor,
-    turned: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
     mask: Tensor | None,
-    cos: Tensor | None,
-    sin: Tensor | None,
-    heads: int,
-    kv_heads: int,
     scale: float,
     causal: bool,
-) -> Tensor:
-    B, P, T, C = turned.shape
-    return turned.new_empty(B, T, P, C)
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    _, mask, cos, sin, *how = inputs
-    ctx.save_for_backward(output[1], mask, cos, sin)
-    ctx.how = how
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, ctx.scale, ctx.causal = inputs
+    ctx.save_for_backward(*tensors)
 
 
-def _compiled_gradient(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    return _compiled_backward(dy, *ctx.saved_tensors, *ctx.how), *(None,) * 7
+def _compiled_gradient(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    return *_compiled_backward(dy, *ctx.saved_tensors, ctx.scale, ctx.causal), None, None, None
 
 
 _compiled.register_autograd(_compiled_gradient, setup_context=_keep)
@@ -285,43 +274,55 @@ def _backward(
     if causal and mask is None:
         mask = causal_mask(T, q.dtype, q.device)
     whole, wide = block >= T, _wide(q.dtype)
+    together = max(1, _TOGETHER // (H * T * S)) if whole else 1
     dy = dy.contiguous()
-    for b in range(B):
+    for first in range(0, B, together):
+        of = slice(first, min(first + together, B))
+        n = of.stop - first
         sums: list[Tensor] = []
         for start in range(0, T, block):
             stop = min(start + block, T)
             end = stop if causal else S
-            rows = (K, R * (stop - start), C)
-            q_, dy_ = (t[b, :, start:stop].reshape(rows) for t in (q, dy))
-            k_, v_ = (t[b, :, :end] for t in (k, v))
+            rows, pairs = (n * K, R * (stop - start), C), (n, H, stop - start, end)
+            q_, dy_ = (t[of, :, start:stop].reshape(rows) for t in (q, dy))
+            k_, v_ = (t[of, :, :end].flatten(0, 1) for t in (k, v))
             added = None
             if mask is not None:
-                at = min(b, mask.shape[0] - 1)
                 # A mask over the source has one row for all queries.
-                added = mask[at, :, start:stop, :end] if mask.shape[2] > 1 else mask[at, :, :, :end]
-                added = added.expand(H, stop - start, end).reshape(K, R * (stop - start), end)
+                added = mask[..., start:stop, :end] if mask.shape[2] > 1 else mask[..., :end]
+                added = added if mask.shape[0] == 1 else added[of]
+                added = added.expand(pairs).reshape(*rows[:2], end)
             scores = _product(q_, k_.transpose(1, 2), added, scale)
             weights = scores.softmax(-1)
             d_weights = torch.bmm(dy_, v_.transpose(1, 2))
             d_scores = torch.ops.aten._softmax_backward_data(d_weights, weights, -1, q.dtype)
             if d_mask is not None:
-                pairs = d_scores.view(H, stop - start, end)
-                at = min(b, d_mask.shape[0] - 1)
-                d_mask[at, :, start:stop, :end] += pairs if d_mask.shape[1] == H else pairs.sum(0)
+                _add_up(d_mask[:, :, start:stop, :end], of, d_scores.view(pairs))
             d_scores.mul_(scale)
             of_k, of_v = d_scores.transpose(1, 2), weights.transpose(1, 2)
             if whole:
-                torch.bmm(d_scores, k_, out=d_q[b].view(rows))
-                torch.bmm(of_k, q_, out=d_k[b])
-                torch.bmm(of_v, dy_, out=d_v[b])
+                torch.bmm(d_scores, k_, out=d_q[of].view(rows))
+                torch.bmm(of_k, q_, out=d_k[of].flatten(0, 1))
+                torch.bmm(of_v, dy_, out=d_v[of].flatten(0, 1))
                 continue
-            d_q[b, :, start:stop] = torch.bmm(d_scores, k_).view(H, -1, C)
+            d_q[first, :, start:stop] = torch.bmm(d_scores, k_).view(H, -1, C)
             if not sums:
                 sums = [torch.zeros(K, S, C, dtype=wide, device=q.device) for _ in range(2)]
             sums[0][:, :end] += torch.bmm(of_k, q_)
             sums[1][:, :end] += torch.bmm(of_v, dy_)
         if sums:
-            d_k[b], d_v[b] = sums
+            d_k[first], d_v[first] = sums
+
+
+def _add_up(d_mask: Tensor, of: slice, pairs: Tensor) -> None:
+    """Add the gradients of the scores [n, H, T, S] of some sequences to a mask's, [1 or B, 1 or H,
+    T, S]."""
+    if d_mask.shape[1] == 1:
+        pairs = pairs.sum(1, keepdim=True)
+    if d_mask.shape[0] == 1:
+        d_mask += pairs.sum(0, keepdim=True)
+    else:
+        d_mask[of] += pairs
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

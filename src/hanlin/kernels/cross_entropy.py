@@ -11,6 +11,8 @@ The plain twin is `F.cross_entropy(hidden @ weight.T + bias, targets, reduction=
 Legend: ``N`` rows, ``D`` hidden size, ``V`` vocabulary.
 """
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -33,13 +35,15 @@ def cross_entropy_sum(
     bias: Tensor | None = None,
     softcap: float | None = None,
     chunk: int | None = None,
+    compiled: bool = False,
 ) -> Tensor:
     """Return the sum of -log softmax(hidden @ weight.T + bias)[target], a float32 scalar.
 
     hidden: [N, D]; weight: [V, D]; targets: [N] int64, rows with -100 are left out before anything
-    is computed; bias: [V]; softcap: logits become cap * tanh(logits / cap). chunk: rows at a time.
-    Under autocast the products are in its type; exponentials and sums are float32 always (float64
-    for float64). The same inputs give the same bits. Differentiable once.
+    is computed; bias: [V]; softcap: logits become cap * tanh(logits / cap). chunk: rows at a time;
+    compiled: a compiler makes one pass of the softmax (not of capped logits). Under autocast the
+    products are in its type; exponentials and sums are float32 always (float64 for float64). The
+    same inputs give the same bits. Differentiable once.
     """
     type_ = hidden.device.type
     dtype = hidden.dtype
@@ -51,7 +55,7 @@ def cross_entropy_sum(
         t is not None and t.requires_grad for t in (hidden, weight, bias)
     )
     loss: Tensor = _CrossEntropy.apply(  # type: ignore[no-untyped-call]
-        hidden, weight, bias, targets, softcap, chunk, dtype, wanted
+        hidden, weight, bias, targets, softcap, chunk, dtype, wanted, compiled
     )
     return loss
 
@@ -68,10 +72,14 @@ class _CrossEntropy(torch.autograd.Function):
         chunk: int,
         dtype: torch.dtype,
         wanted: bool,
+        compiled: bool,
     ) -> Tensor:
         needs = [wanted and need for need in ctx.needs_input_grad[:3]]
         with torch.autocast(hidden.device.type, enabled=False):
-            loss, grads = _chunks(hidden, weight, bias, targets, softcap, chunk, dtype, needs)
+            softmax = _compiled_softmax if compiled and softcap is None else _softmax
+            loss, grads = _chunks(
+                hidden, weight, bias, targets, softcap, chunk, dtype, needs, softmax
+            )
         ctx.grads = grads
         return loss
 
@@ -81,7 +89,7 @@ class _CrossEntropy(torch.autograd.Function):
         if ctx.grads is None:
             raise RuntimeError("The loss was differentiated before. Compute it anew.")
         grads, ctx.grads = ctx.grads, None
-        return *(None if g is None else g.mul_(grad) for g in grads), *(None,) * 5
+        return *(None if g is None else g.mul_(grad) for g in grads), *(None,) * 6
 
 
 def _chunks(
@@ -93,6 +101,7 @@ def _chunks(
     chunk: int,
     dtype: torch.dtype,
     needs: list[bool],
+    softmax: "_Softmax",
 ) -> tuple[Tensor, list[Tensor | None]]:
     """The loss, and the gradients of hidden, weight and bias where needed."""
     wide = torch.float64 if dtype == torch.float64 else torch.float32
@@ -105,10 +114,11 @@ def _chunks(
     d_weight: Tensor | None = None
     d_bias = torch.zeros_like(wide_bias) if needs[2] and wide_bias is not None else None
     total = torch.zeros((), dtype=wide, device=hidden.device)
+    logits = torch.empty(min(chunk, len(rows)), len(weight), dtype=dtype, device=hidden.device)
     for start in range(0, len(rows), chunk):
         part, target = rows[start : start + chunk], asked[start : start + chunk]
-        scores = torch.mm(part, narrow.t())
-        loss, shares, ones = _softmax(scores, target, wide_bias, softcap, keep=any(needs))
+        scores = torch.mm(part, narrow.t(), out=logits[: len(part)])
+        loss, shares, ones = softmax(scores, target, wide_bias, softcap, keep=any(needs))
         total += loss
         if not any(needs):
             continue
@@ -134,6 +144,9 @@ def _chunks(
     if d_bias is not None and bias is not None:
         d_bias = d_bias.to(bias.dtype)
     return total, [d_hidden, d_weight, d_bias]
+
+
+_Softmax = Callable[..., tuple[Tensor, Tensor, Tensor]]
 
 
 def _softmax(
@@ -179,3 +192,35 @@ def _softmax(
             ones[piece] = slope.gather(1, right)
         scores[piece] = x
     return loss, shares, ones
+
+
+def _compiled_softmax(
+    scores: Tensor,
+    target: Tensor,
+    bias: Tensor | None,
+    softcap: float | None,
+    *,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`_softmax` in one pass, of logits that are not capped."""
+    loss, shares, exps = _one_pass()(scores, target[:, None], bias)
+    if keep:
+        scores.copy_(exps)
+    return loss, shares, torch.ones_like(shares)
+
+
+@cache
+def _one_pass() -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+    def exponentials(
+        scores: Tensor, right: Tensor, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        x = scores.to(torch.float64 if scores.dtype == torch.float64 else torch.float32)
+        if bias is not None:
+            x = x + bias
+        top = x.amax(1, keepdim=True)
+        exps = (x - top).exp()
+        sums = exps.sum(1, keepdim=True)
+        loss = (sums.log() + top - x.gather(1, right)).sum()
+        return loss, sums.reciprocal(), exps.to(scores.dtype)
+
+    return torch.compile(exponentials)

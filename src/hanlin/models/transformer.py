@@ -57,6 +57,8 @@ class Transformer(nn.Module):
             self.head = TokenHead(config)
         self.adapters: Adapters | None = None
         """What was put on it by `hanlin.models.lora`."""
+        self.compiled = False
+        """Whether `compile_blocks` was called."""
         if not self.embedding.weight.is_meta:
             # Drawing on the meta device imports sympy (2 s), for nothing.
             self.reset()
@@ -75,6 +77,13 @@ class Transformer(nn.Module):
     def checkpointing(self, wanted: bool) -> None:
         for stack in self._stacks():
             stack.checkpointing = wanted
+
+    def compile_blocks(self) -> None:
+        """Have torch.compile translate every block, and the loss over the vocabulary."""
+        self.compiled = True
+        for stack in self._stacks():
+            for block in stack.layers:
+                block.compile()
 
     def _stacks(self) -> list[Stack]:
         return [stack for stack in (self.encoder, self.decoder) if stack is not None]

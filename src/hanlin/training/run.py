@@ -14,7 +14,6 @@ import torch
 from hanlin.config import write_config
 from hanlin.data.loader import Loader
 from hanlin.models.exchange import write_text
-from hanlin.models.stack import Block
 from hanlin.reports.words import locale_language
 from hanlin.training.averaging import Average
 from hanlin.training.beginning import CONFIG, alone, begin, device_of, settings_of
@@ -28,6 +27,7 @@ from hanlin.training.ending import leave_model
 from hanlin.training.events import TrainResult, Watcher
 from hanlin.training.guard import Guard
 from hanlin.training.judging import Judge, judging
+from hanlin.training.memory import keep_freed_memory
 from hanlin.training.objectives import Distil
 from hanlin.training.objectives.distilling import Lessons
 from hanlin.training.optimizers import build_optimizer
@@ -74,6 +74,7 @@ def train(
     for line in choice.lines(locale_language()) if choice else ():
         for watcher in told:
             watcher.message(line)
+    keep_freed_memory()
     with alone(settings.output, world):
         checkpoints = Checkpoints(
             settings.output / "checkpoints",
@@ -123,9 +124,7 @@ def _run(
             )
     network.checkpointing = settings.checkpoint.activation
     if settings.compile:
-        for module in network.modules():
-            if isinstance(module, Block):
-                module.compile()
+        network.compile_blocks()
     loss = spread(LossOf(network, objective.loss), world, bf16=bf16)
     optimizer = build_optimizer(network, optimizer_of(settings, network, tell=tell))
     common: dict[str, Any] = {"seed": settings.seed, "rank": world.rank, "world": world.size}

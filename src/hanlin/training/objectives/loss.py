@@ -27,7 +27,9 @@ def vocabulary_loss(
         rows, targets = rows[asked], targets[asked]
     states = head.states(rows)
     weight, bias = head.projection.weight, head.projection.bias
-    loss = cross_entropy_sum(states, weight, targets, bias=bias, softcap=head.softcap)
+    loss = cross_entropy_sum(
+        states, weight, targets, bias=bias, softcap=head.softcap, compiled=model.compiled
+    )
     if not smoothing:
         return loss
     if head.softcap is not None:
