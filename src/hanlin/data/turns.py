@@ -69,7 +69,7 @@ def turns_of(conversation: Conversation, tokenizer: Tokenizer) -> list[Turns]:
     except InputError as error:
         where = f"{conversation.where}: " if conversation.where else ""
         raise InputError(f"{where}{error}") from error
-    return [_encoded(text, spans, tokenizer) for text, spans in texts if spans]
+    return [turns for text, spans in texts for turns in _as_sent(text, spans, tokenizer)]
 
 
 def answer_to(
@@ -80,7 +80,7 @@ def answer_to(
     shown: tools, where there are some. Raises `InputError` as `turns_of` does.
     """
     text, span = _rendered([*messages, answer], len(messages), tokenizer, shown)
-    turns = _encoded(text, [span], tokenizer)
+    [turns] = _as_sent(text, [span], tokenizer)
     return turns.ids, int(turns.answered.argmax())
 
 
@@ -122,8 +122,33 @@ def _rendered(
     return text, (len(before), len(text))
 
 
-def _encoded(text: str, spans: Sequence[Span], tokenizer: Tokenizer) -> Turns:
-    ids, offsets = _pieces(text, [start for start, _ in spans], tokenizer)
+def _as_sent(text: str, spans: Sequence[Span], tokenizer: Tokenizer) -> list[Turns]:
+    """A rendered text as token ids in which every answer stands behind what would be sent.
+
+    A token may reach from a prompt into its answer, where the answer could not begin: then each
+    answer is encoded apart from its prompt, and has a row of its own where there are several.
+    """
+    ids, offsets = tokenizer.encode_offsets(text, add_special_tokens=False)
+    prompts = [tokenizer.encode(text[:start], add_special_tokens=False) for start, _ in spans]
+    if all(ids[: len(prompt)] == prompt for prompt in prompts):
+        return [_marked(ids, offsets, text, spans, tokenizer)] if spans else []
+    rows = []
+    for start, end in spans:
+        ids, offsets = tokenizer.encode_offsets(text[:start], add_special_tokens=False)
+        more, where = tokenizer.encode_offsets(text[start:], add_special_tokens=False)
+        ids, offsets = ids + more, offsets + [(start + a, start + b) for a, b in where]
+        rows.append(_marked(ids, offsets, text, [(start, end)], tokenizer))
+    return rows
+
+
+def _marked(
+    ids: list[int],
+    offsets: list[Span],
+    text: str,
+    spans: Sequence[Span],
+    tokenizer: Tokenizer,
+) -> Turns:
+    """Ids with the characters they cover, and the answers in them found."""
     answered = np.zeros(len(ids), dtype=np.bool_)
     ends, closed = [], True
     for start, end in spans:
@@ -137,27 +162,6 @@ def _encoded(text: str, spans: Sequence[Span], tokenizer: Tokenizer) -> Turns:
         ends.append(last)
     stop = ends[-1] if ends else 0
     return Turns(np.array(ids[:stop], dtype=np.int64), answered[:stop], tuple(ends), closed)
-
-
-def _pieces(
-    text: str, borders: Sequence[int], tokenizer: Tokenizer
-) -> tuple[list[int], list[Span]]:
-    """Ids and the characters they cover, of a text whose answers begin at `borders`.
-
-    Where a token would reach from a prompt into its answer, the two are encoded apart: the prompt
-    is sent alone.
-    """
-    ids, offsets = tokenizer.encode_offsets(text, add_special_tokens=False)
-    prompts = {b: tokenizer.encode(text[:b], add_special_tokens=False) for b in borders}
-    crossed = [b for b, prompt in prompts.items() if ids[: len(prompt)] != prompt]
-    if not crossed:
-        return ids, offsets
-    ids, offsets = [], []
-    for start, end in zip([0, *crossed], [*crossed, len(text)], strict=True):
-        more, where = tokenizer.encode_offsets(text[start:end], add_special_tokens=False)
-        ids += more
-        offsets += [(start + a, start + b) for a, b in where]
-    return ids, offsets
 
 
 def _turn_end(
