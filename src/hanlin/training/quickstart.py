@@ -199,9 +199,10 @@ def _labels(records: list[Any]) -> list[Reason]:
     """How many records each label has, where records have labels."""
     counts: dict[str, int] = {}
     for record in records:
-        label = getattr(record, "label", ())
-        for each in (label,) if isinstance(label, str) else label:
-            counts[each] = counts.get(each, 0) + 1
+        label = getattr(record, "label", None)
+        for each in label if isinstance(label, tuple) else (label,):
+            if isinstance(each, str):
+                counts[each] = counts.get(each, 0) + 1
     if not counts:
         return []
     most = sorted(counts, key=counts.__getitem__, reverse=True)
