@@ -10,6 +10,7 @@ gives each answer a text of its own.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -73,7 +74,7 @@ def turns_of(conversation: Conversation, tokenizer: Tokenizer) -> list[Turns]:
 
 
 def answer_to(
-    messages: Sequence[Message], answer: Message, tokenizer: Tokenizer, **shown: object
+    messages: Sequence[Message], answer: Message, tokenizer: Tokenizer, **shown: Any
 ) -> tuple[Ids, int]:
     """The ids of a conversation and an answer to it [T], and where the answer begins.
 
@@ -92,10 +93,10 @@ def shows_tools(conversation: Conversation, tokenizer: Tokenizer) -> bool:
 
 def _texts(conversation: Conversation, tokenizer: Tokenizer) -> list[tuple[str, list[Span]]]:
     messages = conversation.messages
-    shown = {"tools": list(conversation.tools)} if conversation.tools else {}
+    shown: dict[str, Any] = {"tools": list(conversation.tools)} if conversation.tools else {}
     template = tokenizer.chat_template
     if template is not None and template.marks_generation:
-        variables = {**tokenizer.chat_variables(), **shown}
+        variables: dict[str, Any] = {**tokenizer.chat_variables(), **shown}
         return [template.render_spans(messages, **variables)]
     asked = next(n for n, message in enumerate(messages) if message["role"] == "user")
     answers = [n for n, m in enumerate(messages) if m["role"] == "assistant" and n > asked]
@@ -107,11 +108,11 @@ def _texts(conversation: Conversation, tokenizer: Tokenizer) -> list[tuple[str, 
 
 
 def _rendered(
-    messages: Sequence[Message], answer: int, tokenizer: Tokenizer, shown: dict[str, object]
+    messages: Sequence[Message], answer: int, tokenizer: Tokenizer, shown: dict[str, Any]
 ) -> tuple[str, Span]:
     """The text of a conversation that ends with an answer, and where the answer stands in it."""
-    before = tokenizer.apply_chat(messages[:answer], add_generation_prompt=True, **shown)  # type: ignore[arg-type]
-    text = tokenizer.apply_chat(messages, add_generation_prompt=False, **shown)  # type: ignore[arg-type]
+    before = tokenizer.apply_chat(messages[:answer], add_generation_prompt=True, **shown)
+    text = tokenizer.apply_chat(messages, add_generation_prompt=False, **shown)
     if not text.startswith(before):
         raise InputError(
             "The chat template asks for an answer with a text that it does not put before answers "

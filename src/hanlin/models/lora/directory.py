@@ -73,7 +73,7 @@ def _config(directory: Path, base: Transformer) -> ModelConfig:
             f"{directory} is an adapter for a network with the head {head!r}, and its base ends in "
             f"{base.config.head!r}. Name another base in {directory / CONFIG}."
         )
-    labels = []
+    labels: list[str] = []
     if head != "extract":
         tensors = read_tensors(directory)
         rows = next((len(tensors[name]) for name in _LABELS if name in tensors), 2)

@@ -42,7 +42,7 @@ class Part(nn.Module):
     @property
     def rank(self) -> int:
         """Width of the product."""
-        return self.down.shape[0]
+        return int(self.down.shape[0])
 
     @property
     def scale(self) -> float:
@@ -60,7 +60,8 @@ class Part(nn.Module):
         assert self.magnitude is not None
         with torch.no_grad():
             norms = torch.linalg.vector_norm(self.rows(weight.detach()), dim=1)
-        return self.magnitude / norms
+        lengths: Tensor = self.magnitude / norms
+        return lengths
 
 
 class Change(nn.Module):
@@ -68,7 +69,8 @@ class Change(nn.Module):
 
     def __init__(self, parts: Sequence[Part], *, dropout: float) -> None:
         super().__init__()
-        self.parts = nn.ModuleList(sorted(parts, key=lambda part: part.start))
+        ordered: list[Part] = sorted(parts, key=lambda part: part.start)
+        self.parts = nn.ModuleList(ordered)
         self.dropout = nn.Dropout(dropout)
 
     @property
@@ -79,9 +81,9 @@ class Change(nn.Module):
     def forward(self, x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """y [..., out], which the layer made of x [..., in] without this, changed."""
         parts, dropped = self.each, self.dropout(x)
-        downs = [part.down for part in parts]
+        downs: list[Tensor] = [part.down for part in parts]
         down = downs[0] if len(downs) == 1 else torch.cat(downs)
-        narrow = _product(dropped, down).split([part.rank for part in parts], -1)
+        narrow = torch.split(_product(dropped, down), [part.rank for part in parts], -1)
         pieces, end = [], 0
         for part, inner in zip(parts, narrow, strict=True):
             rows = slice(part.start, part.stop)

@@ -21,7 +21,8 @@ _BOOKKEEPING = frozenset(
     """auto_mapping base_model_name_or_path exclude_modules fan_in_fan_out inference_mode
     init_lora_weights layers_pattern layers_to_transform megatron_core modules_to_save peft_type
     peft_version qalora_group_size r revision target_modules task_type ephemeral_gpu_offload
-    runtime_config loftq_config eva_config corda_config lora_ga_config ensure_weight_tying""".split()
+    runtime_config loftq_config eva_config corda_config
+    lora_ga_config ensure_weight_tying""".split()
 )
 _TAKEN = frozenset(
     "lora_alpha lora_dropout use_rslora use_dora rank_pattern alpha_pattern bias".split()
