@@ -10,9 +10,12 @@ import torch
 
 import hanlin
 from hanlin.errors import FormatError, InputError
+from hanlin.models.directory import save_directory
+from hanlin.models.new import new_config
+from hanlin.models.transformer import Transformer
 from hanlin.tasks import Classifier, Encoder, Label, MaskedLanguageModel
 from hanlin.tasks.batches import batches
-from tiny_models import CONTEXT, CORPUS, add_sentence_files, save_encoder
+from tiny_models import CONTEXT, CORPUS, add_sentence_files, byte_tokenizer, save_encoder
 
 SENTENCES = [*CORPUS[:5], "", "a", "翰林", "token " * 60, "Is it? " * 7, *CORPUS[:2]]
 
@@ -205,7 +208,10 @@ def test_labels_are_those_of_transformers(tmp_path, problem):
 
 
 def test_a_head_without_a_task_is_refused_with_the_way_out(tmp_path):
-    directory = save_encoder(tmp_path / "m", head="extract", pooler=False)
+    tokenizer = byte_tokenizer()
+    config = new_config("bart", tokenizer=tokenizer, hidden_size=32, num_layers=1, num_heads=2)
+    network = Transformer(config.with_changes(head="none"))
+    directory = save_directory(network, tmp_path / "m", tokenizer=tokenizer)
     with pytest.raises(InputError, match=r"hanlin\.models\.load"):
         hanlin.load(directory)
 

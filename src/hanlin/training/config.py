@@ -165,7 +165,11 @@ def _model_problems(config: TrainConfig) -> list[str]:
             "from nothing. Set model to the teacher, or remove student."
         )
     if shape not in SHAPES[objective]:
-        fitting = [name for name, shapes in SHAPES.items() if shape in shapes]
+        fitting = [
+            name
+            for name, shapes in SHAPES.items()
+            if shape in shapes and (name in ON_TEXT) == (objective in ON_TEXT)
+        ]
         problems.append(
             f"objective {objective} trains {SHAPES[objective][0]} models, and {family} is "
             f"{'an' if shape[0] == 'e' else 'a'} {shape}. Use {' or '.join(fitting)}, or a family "
