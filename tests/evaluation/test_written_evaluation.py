@@ -14,7 +14,7 @@ from hanlin.errors import ConfigError, InputError
 from hanlin.evaluation.writing import measure
 from hanlin.training.objectives.instruct import Instruct
 from hanlin.training.objectives.seq2seq import Seq2Seq
-from tiny_models import CORPUS, save_decoder, save_encoder
+from tiny_models import CONTEXT, CORPUS, save_decoder, save_encoder
 
 sacrebleu = pytest.importorskip("sacrebleu")
 
@@ -130,6 +130,19 @@ def test_a_trained_writer_is_measured_with_its_own_template_and_others_beside_it
     text.write_text(CORPUS[0], encoding="utf-8")
     likely = hanlin.evaluate(tmp_path / "run", text, metrics=["bits_per_byte"], baselines=())
     assert likely.task is None
+
+
+def test_a_source_that_is_too_long_loses_its_end_as_in_training(decoder):
+    model = hanlin.load(decoder, dtype="float32")
+    long = PairRecord(" ".join(WORDS * 10), ("a",))
+    found = measure(
+        model, [long, *records(3)], objective=Seq2Seq(), metrics=["rougeL"],
+        decoding={"max_new_tokens": LENGTH},
+    )  # fmt: skip
+    assert found.notes == (
+        f"1 of 4 sources are longer than {CONTEXT - LENGTH} tokens and lose their end.",
+    )
+    assert found.predictions[0]
 
 
 def test_what_cannot_be_written_or_measured_is_refused(decoder, tmp_path):

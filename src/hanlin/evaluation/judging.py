@@ -4,6 +4,7 @@ One module a task knows its metrics; this one knows which module, and what is lo
 objective.
 """
 
+import copy
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,8 @@ def judge(
     if objective.name not in TASKS or not records:
         return {}
     module = importlib.import_module(f"hanlin.evaluation.{TASKS[objective.name]}")
+    if network.device.type != "cpu" and objective.name != "prefer":
+        network = copy.deepcopy(network).to("cpu")  # loaded models read and answer there
     training = network.training
     network.eval()
     try:

@@ -82,8 +82,9 @@ def measure(
     if not isinstance(model, LanguageModel):
         raise InputError(f"{model.name} is {model.kind}, which writes nothing. Give one that does.")
     begin = time.perf_counter()
-    prompts, references, writer = _asked(model, records, objective)
+    writer = _writer(model, records, objective)
     settings = writer.settings(**_decided(writer, decoding or {}, seed))
+    prompts, references, notes = _asked(writer, records, room=settings.max_new_tokens)
     said: list[str] = []
     step = TOGETHER * _CHUNK
     for first in range(0, len(prompts), step):
@@ -106,6 +107,7 @@ def measure(
         predictions=said,
         details=_shown(records, said, references),
         seconds=seconds,
+        notes=notes,
     )
 
 
@@ -127,33 +129,59 @@ def glance(
     return {name: score.value for name, score in found.metrics.items()}
 
 
-def _asked(
+def _writer(
     model: LanguageModel, records: Sequence[Record], objective: Seq2Seq | Instruct
-) -> tuple[list[list[int]], References, LanguageModel]:
-    """What the model reads for each record, what it should write, and who writes."""
+) -> LanguageModel:
+    """The model as the objective asks it: with a template, where it has none of its own."""
     if isinstance(objective, Instruct):
         if model.tokenizer.chat_template is None:
             set_template(model.tokenizer, objective.template, records)
-        chats = [record for record in records if isinstance(record, Conversation)]
+        return model
+    if isinstance(model, Seq2SeqModel):
+        return model
+    pairs = [record for record in records if isinstance(record, PairRecord)]
+    return Seq2SeqModel(
+        model.network,
+        model.tokenizer,
+        name=model.name,
+        defaults=model.defaults,
+        template=objective.fitted(pairs, model.network.config).template,
+    )
+
+
+def _asked(
+    model: LanguageModel, records: Sequence[Record], *, room: int
+) -> tuple[list[list[int]], References, tuple[str, ...]]:
+    """What the model reads for each record, what it should write, and what was cut.
+
+    room: tokens that a decoder is to have left for writing.
+    """
+    chats = [record for record in records if isinstance(record, Conversation)]
+    if chats:
         prompts = [
             model.tokenizer.encode_chat(
                 list(chat.messages[:-1]), tools=list(chat.tools) if chat.tools else None
             )
             for chat in chats
         ]
-        return prompts, [[str(chat.messages[-1].get("content", ""))] for chat in chats], model
+        return prompts, [[str(chat.messages[-1].get("content", ""))] for chat in chats], ()
+    assert isinstance(model, Seq2SeqModel)
     pairs = [record for record in records if isinstance(record, PairRecord)]
-    if not isinstance(model, Seq2SeqModel):
-        template = objective.fitted(pairs, model.network.config).template
-        model = Seq2SeqModel(
-            model.network,
-            model.tokenizer,
-            name=model.name,
-            defaults=model.defaults,
-            template=template,
-        )
     prompts = model.template.read([pair.source.strip() for pair in pairs], model.tokenizer)
-    return prompts, [list(pair.targets) for pair in pairs], model
+    references = [list(pair.targets) for pair in pairs]
+    if model.context is None:
+        return prompts, references, ()
+    length = model.context
+    if model.template.goes_on:
+        length -= min(room, length // 2)
+    long = [at for at, ids in enumerate(prompts) if len(ids) > length]
+    for at in long:
+        source = pairs[at].source.strip()
+        prompts[at] = model.template.cut(source, model.tokenizer, length=length)
+    note = (
+        f"{len(long)} of {len(pairs)} sources are longer than {length} tokens and lose their end."
+    )
+    return prompts, references, (note,) if long else ()
 
 
 def _decided(model: LanguageModel, decoding: Mapping[str, Any], seed: int) -> dict[str, Any]:
