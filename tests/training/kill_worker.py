@@ -134,7 +134,7 @@ def main(config: dict[str, Any], folder: Path, seed: int, kills: int) -> None:
         told["killed"] += 1
         assert not (folder / "broken" / "config.json").exists()
     # Killed while it deleted a checkpoint, after the last save: nothing else would clear that up.
-    (folder / "broken" / "checkpoints" / ".step-00000001.gone").mkdir(exist_ok=True)
+    (folder / "broken" / "checkpoints" / ".step-00000001.gone").mkdir(parents=True, exist_ok=True)
     status = wait(live(broken, log))
     assert status == 0, log.read_text()[-3000:]
     check(folder)
