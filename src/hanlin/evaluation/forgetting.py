@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hanlin.config import read_config
+from hanlin.config import read_config, read_mapping
 from hanlin.data.tokens import TokenArray
 from hanlin.errors import ConfigError
 from hanlin.evaluation.decoders import Reading, score_texts
@@ -265,9 +265,10 @@ def after_training(output: Path) -> list[Forgotten]:
     from hanlin.tasks import load
     from hanlin.training.config import TrainConfig
 
-    settings = read_config(output / CONFIG, into=TrainConfig)
-    if not settings.evaluate.remember:
+    raw = read_mapping(output / CONFIG, into=TrainConfig)
+    if not (raw.get("evaluate") or {}).get("remember"):
         return []
+    settings = read_config(raw, into=TrainConfig)
     assert isinstance(settings.model, str)
     objective = settings.objective.build()
     found = forgetting(
