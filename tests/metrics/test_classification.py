@@ -26,7 +26,7 @@ def drawn(seed: int, rows: int, labels: int) -> tuple[np.ndarray, np.ndarray, np
     return true, predicted, probabilities
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(seed=seeds, rows=st.integers(1, 40), labels=st.integers(2, 6))
 def test_labels_are_scored_as_in_scikit_learn(seed, rows, labels):
     true, predicted, _ = drawn(seed, rows, labels)
@@ -51,7 +51,7 @@ def test_labels_are_scored_as_in_scikit_learn(seed, rows, labels):
         assert [values[name] for name in ("precision", "recall", "f1")] == pytest.approx(want[:3])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(seed=seeds, rows=st.integers(6, 60), labels=st.integers(2, 5))
 def test_probabilities_are_scored_as_in_scikit_learn(seed, rows, labels):
     true, _, probabilities = drawn(seed, rows, labels)
@@ -102,7 +102,7 @@ def test_calibration_is_that_of_the_paper(seed, rows, labels):
     assert again == pytest.approx(want)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(seed=seeds, rows=st.integers(1, 30), labels=st.integers(1, 5))
 def test_several_labels_a_row_are_scored_as_in_scikit_learn(seed, rows, labels):
     rng = np.random.default_rng(seed)
@@ -134,8 +134,8 @@ def test_several_labels_a_row_are_scored_as_in_scikit_learn(seed, rows, labels):
     assert {**got.metrics} == multilabel(true, predicted, scores=scores).metrics
 
 
-@settings(max_examples=60, deadline=None)
-@given(seed=seeds, rows=st.integers(4, 30))
+@settings(max_examples=15, deadline=None)
+@given(seed=seeds, rows=st.integers(4, 20))
 @pytest.mark.parametrize(
     ("area", "reference"),
     [(roc_area, "roc_auc_score"), (average_precision, "average_precision_score")],
@@ -162,11 +162,11 @@ def test_the_interval_of_the_auc_is_that_of_resampled_rows():
     scores = 1 / (1 + np.exp(-(true + rng.normal(size=300))))
     got = classification(true, scores=scores).metrics["auc"]
     drawn = []
-    for _ in range(600):
+    for _ in range(300):
         rows = rng.integers(300, size=300)
         drawn.append(sk.roc_auc_score(true[rows], scores[rows]))
     want = np.quantile(drawn, (0.025, 0.975))
-    assert (got.low, got.high) == pytest.approx(want, abs=0.15 * (want[1] - want[0]))
+    assert (got.low, got.high) == pytest.approx(want, abs=0.2 * (want[1] - want[0]))
     assert "bca-of-influence" in got.signature
 
 
@@ -181,7 +181,7 @@ def test_the_interval_of_cells_is_that_of_resampled_rows(metric):
         "f1": sk.f1_score,
     }[metric]
     rng = np.random.default_rng(4)
-    rows = [rng.integers(250, size=250) for _ in range(600)]
+    rows = [rng.integers(250, size=250) for _ in range(300)]
     want = np.quantile([of(true[one], predicted[one]) for one in rows], (0.025, 0.975))
     assert (got.low, got.high) == pytest.approx(want, abs=0.2 * (want[1] - want[0]))
 

@@ -30,7 +30,7 @@ def split(corpus) -> tuple[list[str], list[list[str]]]:
     return [text for text, _ in corpus], [texts for _, texts in corpus]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     corpus=corpora,
     tokenize=st.sampled_from(["13a", "zh", "char", "intl", "none"]),
@@ -149,11 +149,12 @@ def test_published_scores_of_wmt21_are_met(shared_data, system):
     by_hand = bleu(texts, references, tokenize="zh")
     assert by_hand.value == pytest.approx(published["bleu-A"], abs=1e-4)
     assert chrf(texts, references).value == pytest.approx(published["chrf-A"], abs=1e-4)
-    assert bleu(texts, references) == by_hand, "auto takes zh for Chinese, and says so"
     assert "tok:zh" in by_hand.signature
 
 
 def test_auto_looks_at_the_references():
+    texts, references = ["我喜欢猫。"], ["我也喜欢猫。"]
+    assert bleu(texts, references) == bleu(texts, references, tokenize="zh")
     assert "tok:zh" in bleu(["hello"], ["你好，世界"]).signature
     assert "tok:13a" in bleu(["你好，世界"], ["hello"]).signature
     assert "tok:13a" in bleu(["a"], ["これは日本語の文です"]).signature
