@@ -137,7 +137,7 @@ def test_the_shapes_are_those_of_the_objectives() -> None:
         ({"objective": "masked-lm"}, "trains encoder models, and llama is a decoder"),
         ({"objective": "span-corruption"}, "Use causal-lm, or a family such as t5"),
         ({"model": {"family": "bert"}}, "bert is an encoder. Use masked-lm"),
-        ({"model": {"family": "t5"}}, "Use span-corruption or denoising or seq2seq"),
+        ({"model": {"family": "t5"}}, "Use span-corruption or denoising, or a family"),
         ({"model": {"family": "lama"}}, "Did you mean 'llama'"),
         ({"model": {"hidden_size": 3}}, "model has no family"),
         ({"model": {"family": "llama", "width": 3}}, "model.width is not a field"),
