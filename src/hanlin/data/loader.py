@@ -187,8 +187,8 @@ class Loader:
 
     def _order(self, step: int) -> Order:
         if self._by_tokens is not None:
-            index, epoch = self._by_tokens.step(step, seed=self._seed)
-            return index, np.full_like(index, epoch)
+            rows, number = self._by_tokens.step(step, seed=self._seed)
+            return rows, np.full_like(rows, number)
         lengths = self.examples.lengths
         if lengths is None or not self._shuffle:
             return self._at(step * self.sequences, self.sequences)
@@ -202,8 +202,8 @@ class Loader:
             self._last_block = kept
         index, epoch = kept[1]
         turn = int(Permutation(_BLOCK, seed=self._seed, epoch=block).at(np.array(row)))
-        rows = slice(turn * self.sequences, (turn + 1) * self.sequences)
-        return index[rows], epoch[rows]
+        mine = slice(turn * self.sequences, (turn + 1) * self.sequences)
+        return index[mine], epoch[mine]
 
     def _at(self, first: int, count: int) -> Order:
         """Index and epoch of `count` examples from place `first` of the endless order."""

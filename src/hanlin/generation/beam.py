@@ -190,7 +190,7 @@ def beam_search(
     while True:
         logprobs = logits.float().log_softmax(-1)
         for search, rows, best in zip(
-            going, logprobs.split(beams), _best(going, logprobs), strict=True
+            going, torch.split(logprobs, beams), _best(going, logprobs), strict=True
         ):
             search.advance(*_continuations(search, rows, *best))
         left = [place for place, search in enumerate(going) if not search.ended]

@@ -24,7 +24,14 @@ class LanguageModel(Model):
     """
 
     kind = "a language model"
-    can = ("generate", "stream", "chat", "stream_chat", "score", "infill")
+    can: ClassVar[tuple[str, ...]] = (
+        "generate",
+        "stream",
+        "chat",
+        "stream_chat",
+        "score",
+        "infill",
+    )
 
     def __init__(
         self,
