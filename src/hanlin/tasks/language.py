@@ -1,7 +1,7 @@
 """Language models: decoders, and encoder-decoders that answer a source."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from hanlin.errors import ConfigError, InputError
 from hanlin.generation import Generation, Piece, Sampling, generate, stream
