@@ -19,6 +19,7 @@ from hanlin.errors import FormatError, NotFoundError
 from hanlin.models.directory import SPECIAL
 from hanlin.models.exchange import write_text
 from hanlin.models.families import describe, family_of
+from hanlin.models.layers import Linear
 from hanlin.models.lora.adapters import DEFAULT, add, held, parts_of, use
 from hanlin.models.lora.layers import Part
 from hanlin.models.lora.peft_config import CONFIG, PeftConfig, read_peft_config, task_type
@@ -143,12 +144,16 @@ def fit(
                 f"{folder} adapts {module}, which is no linear layer of this model or not whole. "
                 "Is it the adapter of another model?"
             )
-        rows, inputs = site.stop - site.start, network.get_submodule(site.layer).in_features
-        shapes = down.shape[1:], up.shape, None if magnitude is None else magnitude.shape
-        if shapes != ((inputs,), (rows, down.shape[0]), None if magnitude is None else (rows,)):
+        layer, rows = network.get_submodule(site.layer), site.stop - site.start
+        assert isinstance(layer, Linear)
+        rank = max(1, down.shape[0]) if down.dim() else 1
+        wanted = [(rank, layer.in_features), (rows, rank), (rows,)]
+        given = [tuple(t.shape) for t in (down, up, magnitude) if t is not None]
+        if given != wanted[: len(given)]:
             raise FormatError(
-                f"{folder}: {module} has a weight of [{rows}, {inputs}], and the adapter is made "
-                f"for one of [{up.shape[0]}, {down.shape[1]}]. It is the adapter of another model."
+                f"{folder}: {module} has a weight of [{rows}, {layer.in_features}], which the "
+                f"adapter's {', '.join(str(list(shape)) for shape in given)} do not fit. It is the "
+                "adapter of another model."
             )
         dtype = torch.promote_types(network.dtype, torch.float32)
         part = Part(

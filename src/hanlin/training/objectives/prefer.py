@@ -191,7 +191,9 @@ def answers(model: Transformer, batch: Batch) -> Tensor:
     states, targets = head.states(hidden[asked]), batch.targets[asked]
     losses = [
         checkpoint(_cross_entropy, head, part, target, use_reentrant=False)
-        for part, target in zip(states.split(_CHUNK), targets.split(_CHUNK), strict=True)
+        for part, target in zip(
+            torch.split(states, _CHUNK), torch.split(targets, _CHUNK), strict=True
+        )
     ]
     row = asked.nonzero()[:, 0]
     tokens = torch.cat(losses)
