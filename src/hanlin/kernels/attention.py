@@ -209,7 +209,8 @@ class _Apart(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(q, k, v, mask)
         ctx.scale = scale
-        return _forward(*(t.transpose(1, 2) for t in (q, k, v)), mask, scale, False)
+        q, k, v = (t.transpose(1, 2) for t in (q, k, v))
+        return _forward(q, k, v, mask, scale, False)
 
     @staticmethod
     @once_differentiable
