@@ -44,7 +44,9 @@ def measure(lm: Model, texts: Texts, request: Request, *, objective: str, origin
     found: dict[str, Score] = {}
     tokens = 0
     if own in wanted:
-        options = origin.options if origin.objective == objective else {}
+        same = origin.objective == objective
+        options = origin.options if same else {}
+        trained = origin.config.get("batch", {}).get("length") if same else None
         with Progress(f"evaluating {lm.name}", total=1.0) as progress:
             found[own], tokens = objective_loss(
                 lm.network,
@@ -52,7 +54,7 @@ def measure(lm: Model, texts: Texts, request: Request, *, objective: str, origin
                 texts.texts,
                 objective=objective,
                 options=options,
-                length=request.context or _length(lm),
+                length=request.context or _length(lm, trained),
                 seed=request.seed,
                 progress=progress.advance,
             )
@@ -69,7 +71,11 @@ def measure(lm: Model, texts: Texts, request: Request, *, objective: str, origin
     return Found(measured, len(texts.texts), texts.bytes, texts.notes)
 
 
-def _length(lm: Model) -> int:
+def _length(lm: Model, trained: int | None) -> int:
+    """Tokens of a sequence: what the model was trained on, whose further positions may mean
+    nothing to it; else what it takes, within reason."""
+    if trained is not None:
+        return trained
     config = lm.network.config
     bounded = config.position not in ("relative", "none")
     return min(config.max_context, LENGTH) if bounded else LENGTH
