@@ -37,11 +37,18 @@ def run(code: list[str], here: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def commands(readme: str) -> list[str]:
+    lines = [line for block in blocks(readme, "sh") for line in block.splitlines() if line]
+    return [re.sub(r"\s+#.*", "", line) for line in lines if not line.startswith("make ")]
+
+
 @pytest.mark.parametrize("readme", READMES)
 def test_every_command_runs(readme: str, here: Path) -> None:
-    commands = [line for block in blocks(readme, "sh") for line in block.splitlines() if line]
-    ours = [line for line in commands if not line.startswith("make ")]
+    ours = commands(readme)
     assert len(ours) >= 6
+    if readme != READMES[0]:
+        # What both have need not take its minutes twice; that they have the same is tested below.
+        ours = [line for line in ours if line not in commands(READMES[0])]
     for line in ours:
         done = run(["bash", "-c", line], here)
         assert done.returncode == 0, f"{line}\n{done.stderr}"

@@ -29,6 +29,7 @@ from hanlin.training.measuring import Measured, made_up, measure
 from hanlin.training.optimizer_settings import OptimizerSettings
 from hanlin.training.optimizers import build_optimizer, flatten_state
 from hanlin.training.scaling import difficulty, expected_loss
+from hanlin.training.sections import ON_TEXT
 from hanlin.training.surveying import model_of, survey
 
 FAMILIES = {"causal-lm": "llama", "masked-lm": "bert", "span-corruption": "t5", "seq2seq": "bart"}
@@ -338,13 +339,13 @@ def test_a_small_text_is_not_read_for_ever() -> None:
     assert short.duration.epochs is None
 
 
-@pytest.mark.parametrize("objective", SHAPES)
+@pytest.mark.parametrize("objective", ON_TEXT)
 def test_every_objective_gets_a_model_of_its_shape(objective: str) -> None:
     if objective == "denoising":
         pytest.skip("as seq2seq")
     config, _ = chosen(600, LARGE, objective=objective)
     assert isinstance(config.model, dict)
-    assert NEW[config.model["family"]].shape in SHAPES[objective]  # type: ignore[index]
+    assert NEW[config.model["family"]].shape in SHAPES[config.objective.name]
 
 
 def test_what_the_user_set_stays() -> None:

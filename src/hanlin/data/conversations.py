@@ -186,7 +186,7 @@ def _turn(number: int, turn: Any) -> Message:
     if not isinstance(turn, Mapping):
         raise BadRowError(f"turn {number} is no object with a role and its text.")
     speaker = turn.get("role", turn.get("from"))
-    if speaker not in SPEAKERS:
+    if not isinstance(speaker, str) or speaker not in SPEAKERS:
         raise BadRowError(
             f"turn {number} is said by {speaker!r}; there are: {', '.join(SPEAKERS)}."
         )

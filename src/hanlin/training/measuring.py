@@ -72,7 +72,8 @@ def measure(
         name, objective = objective.task.name, objective.without_states()
 
     def timed(config: ModelConfig, rows: int, seconds: float) -> Measured:
-        return _time(config, settings, objective, batch_of(config, rows), seconds)
+        with torch.random.fork_rng(devices=[]):  # measuring must not change what is drawn after it
+            return _time(config, settings, objective, batch_of(config, rows), seconds)
 
     cost = flops_per_token(whole, objective=name, length=length) * rows * length
     weights = 20.0 * count(whole).total  # the optimiser reads and writes each some times
@@ -110,7 +111,6 @@ def _time(
     seconds: float,
 ) -> Measured:
     device = "cpu" if settings.device == "cpu" or not torch.cuda.is_available() else "cuda"
-    state = torch.get_rng_state()
     model = Transformer(config)
     if settings.method.kind == "lora":
         from hanlin.models.lora import apply_lora
@@ -123,7 +123,6 @@ def _time(
         assert isinstance(objective, Prefer)
         objective = objective.against(copy.deepcopy(model))
     batch = batch.to(device)
-    torch.set_rng_state(state)  # what is measured must not change what is drawn after
     model.checkpointing = settings.checkpoint.activation
     optimizer = build_optimizer(model, settings.optimizer)
 
