@@ -127,8 +127,8 @@ def command(
     result = train(source, overrides=changes, resume=resume)
     if first:
         forgotten = _forgotten(result)
-        data = {**result.as_json(), **({"forgotten": forgotten} if forgotten else {})}
-        emit(data, as_json=as_json, text=_told(result, forgotten))
+        told = {**result.as_json(), **({"forgotten": forgotten} if forgotten else {})}
+        emit(told, as_json=as_json, text=_told(result, forgotten))
     if result.signal is not None:
         context.exit(128 + result.signal)
 
