@@ -1,5 +1,6 @@
 """Models that repair texts: against transformers, one guess at a time."""
 
+import json
 import math
 from pathlib import Path
 
@@ -125,6 +126,18 @@ def test_the_masked_loss_is_that_of_the_objective(lm, reference, length):
     assert found.model.tokens == count
     assert found.metrics["masked_loss"].value == pytest.approx(nats / count, abs=1e-4)
     assert "objective:masked-lm" in found.metrics["masked_loss"].signature
+
+
+def test_a_model_is_measured_at_the_length_it_learnt_at(tmp_path: Path) -> None:
+    directory = save_encoder(tmp_path / "bert", head="masked-lm")
+    config = {"objective": "masked-lm", "data": "x", "batch": {"sequences": 2, "length": 8}}
+    (directory / "hanlin.json").write_text(json.dumps({"provenance": {"config": config}}))
+
+    def measured(**settings: int) -> float:
+        return evaluate(str(directory), texts=[LONG], **settings).metrics["masked_loss"].value
+
+    assert measured() == measured(context=8)
+    assert measured() != measured(context=CONTEXT)
 
 
 @pytest.mark.parametrize(

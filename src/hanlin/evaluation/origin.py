@@ -43,7 +43,7 @@ class Origin:
             # What a student learnt is its task; who taught it changes nothing in use.
             of = given.get("of") or (task.get("name") if isinstance(task, dict) else None)
             given = dict(of) if isinstance(of, dict) else {"name": of}
-        sources = data if isinstance(data, list) else data.get("train", [])
+        sources = data.get("train", []) if isinstance(data, dict) else data
         sources = [sources] if isinstance(sources, str) else list(sources)
         return cls(
             objective=given.pop("name", None),
