@@ -67,9 +67,7 @@ _NOISE = ("rate", "edits", "copies", "seed")
     "--there", metavar="MODEL", help=say("Translates from the texts' language.", "由原语言译出。")
 )
 @click.option("--back", metavar="MODEL", help=say("Translates back into it.", "译回原语言。"))
-@click.option(
-    "--column", help=say("The column of the text [default: found].", "文本所在的列 [默认：自动]。")
-)
+@options.text_column
 @options.skip_bad
 @options.as_json
 def command(

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hanlin.cli import options
-from hanlin.cli.files import whole_file
+from hanlin.cli.files import REPORTS, check_report, whole_file
 from hanlin.cli.language import say
 from hanlin.cli.output import emit, note
-from hanlin.errors import ConfigError
 from hanlin.evaluation.benchmarks import TITLES
 
 if TYPE_CHECKING:
@@ -82,16 +81,7 @@ _NAMES = ", ".join(TITLES)
     show_default=True,
     help=say("Of the intervals and of samples.", "置信区间与抽样的随机种子。"),
 )
-@click.option(
-    "--dtype",
-    type=click.Choice(["float32", "auto", "bfloat16", "float16"]),
-    default="float32",
-    show_default=True,
-    help=say(
-        "Numbers the model computes in; auto is faster and rounds more.",
-        "计算所用的数值类型；auto 更快，舍入更多。",
-    ),
-)
+@options.exact_dtype
 @click.option(
     "--weak-sandbox",
     is_flag=True,
@@ -122,20 +112,20 @@ def command(
 ) -> None:
     """Run a benchmark and print its scores."""
     if output is not None:
-        if output.suffix not in (".html", ".json", ".txt", ".jsonl"):
-            raise ConfigError(
-                f"{output} is no report. Give a name ending in .html, .json, .txt or .jsonl."
-            )
-        if not output.expanduser().parent.is_dir():
-            raise ConfigError(f"There is no folder {str(output.parent)!r}. Make it first.")
+        check_report(output, (*REPORTS, ".jsonl"))
 
     from hanlin.evaluation.benchmarks import report, run
+    from hanlin.reports.part import jsonable
 
     found = run(model, name, path, against=list(against) or None, **settings)
     if output is not None:
         _write(found, output)
         note(say(f"Report: {output}", f"报告：{output}"))
-    emit(_content(found), as_json=as_json, text=report(found, brief=True).terminal().rstrip())
+    emit(
+        jsonable(found.to_dict()),
+        as_json=as_json,
+        text=report(found, brief=True).terminal().rstrip(),
+    )
 
 
 def _write(found: "BenchmarkResult", output: Path) -> None:
@@ -147,11 +137,3 @@ def _write(found: "BenchmarkResult", output: Path) -> None:
     with whole_file(output) as file:
         for item in found.items:
             file.write(json.dumps(item.to_dict(), ensure_ascii=False) + "\n")
-
-
-def _content(found: "BenchmarkResult") -> dict[str, Any]:
-    from hanlin.reports.part import jsonable
-
-    content = jsonable(found.to_dict())
-    assert isinstance(content, dict)
-    return content

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hanlin.cli import options
+from hanlin.cli.files import check_report
 from hanlin.cli.language import say
 from hanlin.cli.output import emit, note
 from hanlin.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hanlin.evaluation import Evaluation
+    pass
 
 
 @click.command(
@@ -161,16 +162,7 @@ if TYPE_CHECKING:
     show_default=True,
     help=say("Of the intervals.", "置信区间的随机种子。"),
 )
-@click.option(
-    "--dtype",
-    type=click.Choice(["float32", "auto", "bfloat16", "float16"]),
-    default="float32",
-    show_default=True,
-    help=say(
-        "Numbers the model computes in; auto is faster and rounds more.",
-        "计算所用的数值类型；auto 更快，舍入更多。",
-    ),
-)
+@options.exact_dtype
 @click.option(
     "-o",
     "--output",
@@ -197,10 +189,7 @@ def command(
     if baselines and no_baselines:
         raise ConfigError("--baselines and --no-baselines contradict each other. Give one of them.")
     if output is not None:
-        if output.suffix not in (".html", ".json", ".txt"):
-            raise ConfigError(f"{output} is no report. Give a name ending in .html, .json or .txt.")
-        if not output.expanduser().parent.is_dir():
-            raise ConfigError(f"There is no folder {str(output.parent)!r}. Make it first.")
+        check_report(output)
 
     others, rest = models_before(data)
     if not rest:
@@ -210,6 +199,7 @@ def command(
 
     from hanlin.evaluation import evaluate
     from hanlin.evaluation.page import report, summary
+    from hanlin.reports.part import jsonable
     from hanlin.text.reading import ReadSettings
 
     plain = field is None and split == "file"
@@ -228,7 +218,8 @@ def command(
     if output is not None:
         report(found).write(output.expanduser())
         note(say(f"Report: {output}", f"报告：{output}"))
-    emit(_content(found), as_json=as_json, text=summary(found).terminal(width=_width()).rstrip())
+    text = summary(found).terminal(width=_width()).rstrip()
+    emit(jsonable(found.to_dict()), as_json=as_json, text=text)
 
 
 def models_before(data: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -252,14 +243,6 @@ def _columns(given: tuple[str, ...]) -> dict[str, str]:
             raise ConfigError(f"--column {pair} names no column. Write --column text=review.")
         columns[role.strip()] = name
     return columns
-
-
-def _content(found: "Evaluation") -> dict[str, Any]:
-    from hanlin.reports.part import jsonable
-
-    content = jsonable(found.to_dict())
-    assert isinstance(content, dict)
-    return content
 
 
 def _width() -> int:

@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Files that verbs write: whole or not at all."""
 
 import os
 import tempfile
@@ -7,7 +7,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from hanlin.errors import HanlinError
+from hanlin.errors import ConfigError, HanlinError
+
+REPORTS = (".html", ".json", ".txt")
+"""What a report's name may end in."""
+
+
+def check_report(path: Path, endings: tuple[str, ...] = REPORTS) -> None:
+    """Raise `ConfigError` where `path` is no name for a report, or in no folder: before hours of
+    work, not after."""
+    if path.suffix not in endings:
+        shown = f"{', '.join(endings[:-1])} or {endings[-1]}"
+        raise ConfigError(f"{path} is no report. Give a name ending in {shown}.")
+    if not path.expanduser().parent.is_dir():
+        raise ConfigError(f"There is no folder {str(path.parent)!r}. Make it first.")
 
 
 @contextmanager

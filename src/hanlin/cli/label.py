@@ -95,9 +95,7 @@ PERSON, CHECK = "person", "check"
         "已回答的 questions.csv 或先前的 labelled.jsonl；可多次给出。",
     ),
 )
-@click.option(
-    "--column", help=say("The column of the text [default: found].", "文本所在的列 [默认：自动]。")
-)
+@options.text_column
 @options.skip_bad
 @click.option(
     "--prompt",

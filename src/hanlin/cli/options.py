@@ -36,6 +36,22 @@ dtype = click.option(
     ),
 )
 
+exact_dtype = click.option(
+    "--dtype",
+    type=click.Choice(["float32", "auto", "bfloat16", "float16"]),
+    default="float32",
+    show_default=True,
+    help=say(
+        "Numbers the model computes in; auto is faster and rounds more.",
+        "计算所用的数值类型；auto 更快，舍入更多。",
+    ),
+)
+"""`dtype` for verbs that measure a model."""
+
+text_column = click.option(
+    "--column", help=say("The column of the text [default: found].", "文本所在的列 [默认：自动]。")
+)
+
 _SAMPLING: tuple[tuple[str, Any, str, str], ...] = (
     ("--max-new-tokens", int, "Stop after this many tokens.", "最多生成这么多词元。"),
     ("--temperature", float, "0 always takes the likeliest token.", "0 表示总取最可能的词元。"),
