@@ -29,12 +29,8 @@ def find_columns(
     may have none, and is never found by its values. Raises `ConfigError` for a role or column that
     does not exist (with the nearest), for one that is missing, and for several that may be meant.
     """
+    check_roles(given, roles)
     for role, column in given.items():
-        if role not in roles:
-            raise ConfigError(
-                f"data.columns.{role} means nothing to this task.{nearest(role, list(roles))} "
-                f"It has: {', '.join(roles)}."
-            )
         if column not in names:
             raise ConfigError(
                 f"data.columns.{role} is {column!r}, and there is no such column."
@@ -49,6 +45,24 @@ def find_columns(
             continue
         found[role] = _by_values(role, names, found, sample_rows, (looks or {}).get(role))
     return {role: found[role] for role in roles if role in found}
+
+
+def check_roles(given: Iterable[str], roles: Collection[str]) -> None:
+    """Raise `ConfigError` for a role in `given` that is none of `roles`."""
+    for role in given:
+        if role not in roles:
+            raise ConfigError(
+                f"data.columns.{role} means nothing to this task.{nearest(role, list(roles))} "
+                f"It has: {', '.join(roles)}."
+            )
+
+
+def header_of(given: Mapping[str, str]) -> bool | None:
+    """Whether tables have a first row of names, as the columns say that are given: numbers mean
+    none, names mean one; None where no column is given."""
+    if not given:
+        return None
+    return not all(column.isascii() and column.isdigit() for column in given.values())
 
 
 def _by_name(
@@ -141,10 +155,7 @@ def open_table(
     file_labels: source -> what stands in the column "label" of each of its rows. Raises what
     `find_columns` and `read_rows` raise, and `InputError` where there are no rows.
     """
-    header = None
-    if given:
-        header = not all(column.isascii() and column.isdigit() for column in given.values())
-    rows, first = peek(_labelled(sources, file_labels or {}, header, tell))
+    rows, first = peek(_labelled(sources, file_labels or {}, header_of(given), tell))
     columns = find_columns(
         list(dict.fromkeys(name for row in first for name in row.values)),
         roles,

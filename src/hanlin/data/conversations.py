@@ -15,9 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hanlin.data.columns import find_columns
+from hanlin.data.columns import check_roles, find_columns, header_of
 from hanlin.data.records import BadRowError, collect
-from hanlin.errors import ConfigError, nearest
 from hanlin.text.tables import BadRow, Row, read_rows
 from hanlin.tokenizers.chat import Message
 
@@ -85,16 +84,8 @@ def rows_of(
     tell: Callable[[str], None],
 ) -> Iterable[Row | BadRow]:
     """The rows of files; raises `ConfigError` for a part in `columns` that is none of `roles`."""
-    for role in columns:
-        if role not in roles:
-            raise ConfigError(
-                f"data.columns.{role} means nothing to this task.{nearest(role, list(roles))} "
-                f"It has: {', '.join(roles)}."
-            )
-    header = None
-    if columns:
-        header = not all(column.isascii() and column.isdigit() for column in columns.values())
-    return read_rows(list(sources), header=header, tell=tell)
+    check_roles(columns, roles)
+    return read_rows(list(sources), header=header_of(columns), tell=tell)
 
 
 def conversation_in(row: Row, columns: Mapping[str, str]) -> Conversation:
@@ -105,10 +96,9 @@ def conversation_in(row: Row, columns: Mapping[str, str]) -> Conversation:
     elif "instruction" in parts and "output" in parts:
         messages = [*asked(parts), *turns(parts["output"], role="assistant")]
     else:
-        there = ", ".join(f"{name:.40}" for name in list(row.values)[:12])
         raise BadRowError(
             "it has neither messages (conversations) nor an instruction (prompt) with its output; "
-            f"there are: {there}."
+            f"there are: {columns_in(row)}."
         )
     messages = with_system(messages, parts)
     last = max((n for n, m in enumerate(messages) if m["role"] == "assistant"), default=0)
@@ -118,14 +108,20 @@ def conversation_in(row: Row, columns: Mapping[str, str]) -> Conversation:
     return Conversation(tuple(messages), tools_in(parts), f"{row.file}, row {row.number}")
 
 
+def columns_in(row: Row) -> str:
+    """The names of a row's columns, for messages to the user."""
+    return ", ".join(f"{name:.40}" for name in list(row.values)[:12])
+
+
 def parts_in(
     row: Row, columns: Mapping[str, str], roles: Mapping[str, Sequence[str]]
 ) -> dict[str, Any]:
     """What a row has, by the part it plays; what is empty is left out."""
     for role, column in columns.items():
         if column not in row.values:
-            there = ", ".join(f"{name:.40}" for name in list(row.values)[:12])
-            raise BadRowError(f"there is no column {column!r} ({role}); there are: {there}.")
+            raise BadRowError(
+                f"there is no column {column!r} ({role}); there are: {columns_in(row)}."
+            )
     found = find_columns(list(row.values), roles, columns, [row], optional=roles.keys())
     values = {role: row.values[column] for role, column in found.items()}
     return {role: value for role, value in values.items() if value not in (None, "", [])}

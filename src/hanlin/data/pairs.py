@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from hanlin.data.columns import find_columns, peek
+from hanlin.data.columns import find_columns, header_of, peek
 from hanlin.data.records import collect, text_in
 from hanlin.errors import FormatError, InputError
 from hanlin.text.compression import decompressed
@@ -76,10 +76,7 @@ def read_pair_records(
     first, *more = [name.strip() for name in given.get("target", "").split(",")]
     if first:
         given["target"] = first
-    header = None
-    if given:
-        header = not all(column.isascii() and column.isdigit() for column in given.values())
-    table, seen = peek(map(_flat, read_rows(listed, header=header, tell=tell)))
+    table, seen = peek(map(_flat, read_rows(listed, header=header_of(given), tell=tell)))
     names = list(dict.fromkeys(name for row in seen for name in row.values))
     found = find_columns(names, ROLES, given, seen)
     targets = [found["target"], *more]

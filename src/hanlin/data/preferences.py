@@ -13,6 +13,7 @@ from typing import Any
 from hanlin.data.conversations import (
     ROLES,
     asked,
+    columns_in,
     parts_in,
     rows_of,
     tools_in,
@@ -63,8 +64,7 @@ def preference_in(row: Row, columns: Mapping[str, str]) -> Preference:
     """The pair of one row. Raises `BadRowError` saying why there is none."""
     parts = parts_in(row, columns, PAIR_ROLES)
     if "chosen" not in parts or "rejected" not in parts:
-        there = ", ".join(f"{name:.40}" for name in list(row.values)[:12])
-        raise BadRowError(f"it has not both chosen and rejected; there are: {there}.")
+        raise BadRowError(f"it has not both chosen and rejected; there are: {columns_in(row)}.")
     chosen = turns(parts["chosen"], role="assistant")
     rejected = turns(parts["rejected"], role="assistant")
     before = _begun_alike(chosen, rejected)
