@@ -12,6 +12,7 @@ from typing import Any
 
 from hanlin.data.records import BadRowError, collect
 from hanlin.errors import ConfigError, nearest
+from hanlin.metrics.tags import conlleval, place_of
 from hanlin.text.compression import decompressed
 from hanlin.text.encodings import Decoder
 from hanlin.text.plain import unix_lines
@@ -123,19 +124,8 @@ def chunks(tags: Sequence[str], *, marks: bool = True) -> list[Chunk]:
     """
     if not marks:
         return [Chunk(tag, at, at) for at, tag in enumerate(tags)]
-    found: list[Chunk] = []
-    begun: int | None = None
-    label, before = "", "O"
-    for at, tag in enumerate([*tags, "O"]):
-        mark, kind = tag[0], tag[2:]
-        begins = mark in "BSU" or before in "OESLU" or kind != label
-        if begun is not None and (mark == "O" or begins):
-            found.append(Chunk(label, begun, at - 1))
-            begun = None
-        if mark != "O" and begun is None:
-            begun = at
-        label, before = kind, mark
-    return found
+    places = (place_of(tag) if tag[0] != "O" else ("O", "") for tag in tags)
+    return [Chunk(*found) for found in conlleval(places)]
 
 
 def segments(words: Sequence[str], text: str | None = None) -> TaggedText:

@@ -7,7 +7,7 @@ their scheme; with a `scheme`, only entities that keep to it count. Both are as 
 Shapes: N sentences, K types of entities.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -87,11 +87,12 @@ def tagging(
 def entities(tags: Sequence[str], *, scheme: Scheme | None = None) -> list[Entity]:
     """The entities of one sentence's tags, from left to right; see `tagging`."""
     split = [_split(tag, scheme) for tag in tags]
-    return list(_lenient(split) if scheme is None else _strict(split, closed=scheme == "BIOES"))
+    return list(conlleval(split) if scheme is None else _strict(split, closed=scheme == "BIOES"))
 
 
-def _lenient(tags: list[tuple[str, str]]) -> Iterator[Entity]:
-    """conlleval: a token begins an entity, goes on with the one before it, or is outside."""
+def conlleval(tags: Iterable[tuple[str, str]]) -> Iterator[Entity]:
+    """The entities of places (`place_of`) and types, as conlleval reads them: a token begins one,
+    goes on with the one before it, or is outside."""
     begun: int | None = None
     before, kind_before = "O", ""
     for at, (place, kind) in enumerate([*tags, ("O", "")]):
@@ -123,16 +124,25 @@ def _strict(tags: list[tuple[str, str]], *, closed: bool) -> Iterator[Entity]:
             yield kind, begun, at - 1
 
 
-def _split(tag: str, scheme: Scheme | None) -> tuple[str, str]:
-    """The place of a tag (B, I, E, S, O) and its type."""
+def place_of(tag: str) -> tuple[str, str]:
+    """The place of a tag (B, I, E, S, O) and its type, empty where it has none. Raises
+    `InputError` for what is no tag."""
     if tag == "O":
         return "O", ""
     place = _PLACES.get(tag[:1], "")
     if not place or tag[1:2] not in ("", "-"):
         raise InputError(f"{tag!r} is no tag. Give O, or B-, I-, E- or S- and a type.")
+    return place, tag[2:]
+
+
+def _split(tag: str, scheme: Scheme | None) -> tuple[str, str]:
+    """`place_of` a tag of the scheme; a type that is not told is "_"."""
+    place, kind = place_of(tag)
+    if place == "O":
+        return place, kind
     if scheme == "IOB2" and place in ("E", "S"):
         raise InputError(f"{tag!r} is no tag of IOB2. Set scheme='BIOES', or leave it out.")
-    return place, tag[2:] or "_"
+    return place, kind or "_"
 
 
 def _entity_scores(counts: Floats, about: str, *, seed: int) -> dict[str, Score]:
