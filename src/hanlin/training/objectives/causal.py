@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from hanlin.data.batch import IGNORE, Batch
@@ -21,22 +20,11 @@ from hanlin.data.windows import Windows
 from hanlin.errors import ConfigError
 from hanlin.models.transformer import Transformer
 from hanlin.tokenizers import Tokenizer
-from hanlin.training.objectives.loss import vocabulary_loss
-from hanlin.training.objectives.rows import documents, stacked
-
-
-@dataclass(frozen=True)
-class CausalExample:
-    """One window: what is read, and what comes next."""
-
-    ids: Ids
-    """[T]."""
-    targets: Ids
-    """[T]; `IGNORE` where a document that must not be seen begins."""
-    segments: Ids | None
-    """[T]."""
-    bytes: int
-    """UTF-8 bytes the targets stand for."""
+from hanlin.training.objectives.next_token import (
+    NextTokens,
+    collate_next_tokens,
+    next_token_loss,
+)
 
 
 class CausalExamples:
@@ -61,18 +49,18 @@ class CausalExamples:
     def __len__(self) -> int:
         return len(self._windows)
 
-    def example(self, index: int, epoch: int) -> CausalExample:
+    def example(self, index: int, epoch: int) -> NextTokens:
         """Window `index` of an epoch."""
         window = self._windows.example(index, epoch)
         whole = window.ids if self._reorder is None else self._reorder(window.ids, index, epoch)
         ids, targets = whole[:-1], whole[1:]
         size = int(self._bytes_of[targets].sum())
         if window.segments is None:
-            return CausalExample(ids, targets, None, size)
+            return NextTokens(ids, targets, None, size)
         crosses = window.segments[1:] != window.segments[:-1]
         size -= int(self._bytes_of[targets[crosses]].sum())
         targets = np.where(crosses, IGNORE, targets)
-        return CausalExample(ids, targets, window.segments[:-1], size)
+        return NextTokens(ids, targets, window.segments[:-1], size)
 
 
 @dataclass(frozen=True)
@@ -135,19 +123,11 @@ class CausalLM:
             reorder = _Middles(tokenizer, Marks.of(tokenizer), self.fim, seed)
         return CausalExamples(windows, token_bytes(tokenizer), reorder=reorder)
 
-    def collate(self, examples: Sequence[CausalExample]) -> Batch:
+    def collate(self, examples: Sequence[NextTokens]) -> Batch:
         """The examples side by side; shorter ones are filled up on the right, where causal
         attention keeps the filling out of sight."""
-        targets = stacked([e.targets for e in examples], IGNORE)
-        return Batch(
-            ids=torch.from_numpy(stacked([e.ids for e in examples], 0)),
-            targets=torch.from_numpy(targets),
-            segments=documents([e.segments for e in examples]),
-            target_tokens=int((targets != IGNORE).sum()),
-            target_bytes=sum(e.bytes for e in examples),
-        )
+        return collate_next_tokens(examples)
 
     def loss(self, model: Transformer, batch: Batch) -> Tensor:
         """The sum of -log p(next token) over the targets; a scalar."""
-        hidden = model.hidden(batch.ids, segments=batch.segments)
-        return vocabulary_loss(model, hidden, batch.targets)
+        return next_token_loss(model, batch)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from hanlin.data.batch import IGNORE, Batch
@@ -21,26 +20,17 @@ from hanlin.data.turns import Turns, chatml, shows_tools, turns_of
 from hanlin.errors import ConfigError, InputError
 from hanlin.models.transformer import Transformer
 from hanlin.tokenizers import Tokenizer
-from hanlin.training.objectives.loss import vocabulary_loss
-from hanlin.training.objectives.rows import documents, stacked
+from hanlin.training.objectives.next_token import (
+    NextTokens,
+    collate_next_tokens,
+    next_token_loss,
+)
 
 if TYPE_CHECKING:
     from hanlin.models.config import ModelConfig
     from hanlin.training.sections import DataSettings
 
 TemplateChoice = Literal["own", "chatml"]
-
-
-@dataclass(frozen=True)
-class InstructExample:
-    """One row: what is read, and what comes next."""
-
-    ids: Ids
-    """[T]."""
-    targets: Ids
-    """[T]; `IGNORE` where the assistant did not write what comes next."""
-    segments: Ids | None
-    """[T]: which conversation of the row; None where it has one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,21 +82,14 @@ class Instruct:
             source, tokenizer=tokenizer, length=length, seed=seed, pack=self.pack
         )
 
-    def collate(self, examples: Sequence[InstructExample]) -> Batch:
+    def collate(self, examples: Sequence[NextTokens]) -> Batch:
         """The rows side by side; shorter ones are filled up on the right, where causal attention
         keeps the filling out of sight."""
-        targets = stacked([e.targets for e in examples], IGNORE)
-        return Batch(
-            ids=torch.from_numpy(stacked([e.ids for e in examples], 0)),
-            targets=torch.from_numpy(targets),
-            segments=documents([e.segments for e in examples]),
-            target_tokens=int((targets != IGNORE).sum()),
-        )
+        return collate_next_tokens(examples)
 
     def loss(self, model: Transformer, batch: Batch) -> Tensor:
         """The sum of -log p(next token) over what the assistant wrote; a scalar."""
-        hidden = model.hidden(batch.ids, segments=batch.segments)
-        return vocabulary_loss(model, hidden, batch.targets)
+        return next_token_loss(model, batch)
 
 
 def set_template(
@@ -203,7 +186,7 @@ class InstructExamples:
     def __len__(self) -> int:
         return len(self._rows) - 1
 
-    def example(self, index: int, epoch: int) -> InstructExample:
+    def example(self, index: int, epoch: int) -> NextTokens:
         """Row `index`, the same in every epoch."""
         texts = [self._texts[n] for n in self._order[self._rows[index] : self._rows[index + 1]]]
         targets = [np.where(t.answered[1:], t.ids[1:], IGNORE) for t in texts]
@@ -211,6 +194,6 @@ class InstructExamples:
         if self._pack:
             sizes = [len(t.ids) - 1 for t in texts]
             segments = np.repeat(np.arange(len(texts)), sizes)
-        return InstructExample(
+        return NextTokens(
             np.concatenate([t.ids[:-1] for t in texts]), np.concatenate(targets), segments
         )
