@@ -3,8 +3,9 @@
 Everything here is imported when it is first used.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from hanlin.lazy import names_of
 
 if TYPE_CHECKING:
     from hanlin.evaluation.ngram import NgramModel
@@ -13,15 +14,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Evaluation", "Measured", "NgramModel", "evaluate"]
 
-_MODULES = {
-    "Evaluation": "result",
-    "Measured": "result",
-    "NgramModel": "ngram",
-    "evaluate": "running",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = names_of(
+    __name__,
+    {
+        "Evaluation": "result",
+        "Measured": "result",
+        "NgramModel": "ngram",
+        "evaluate": "running",
+    },
+)

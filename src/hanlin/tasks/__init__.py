@@ -4,8 +4,9 @@
 Everything here is imported when it is first used.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from hanlin.lazy import names_of
 
 if TYPE_CHECKING:
     from hanlin.tasks.answering import Answerer, Citation, CitedAnswer
@@ -41,29 +42,26 @@ __all__ = [
     "load",
 ]
 
-_MODULES = {
-    "Answer": "extractor",
-    "Answerer": "answering",
-    "Candidate": "masked",
-    "Citation": "answering",
-    "CitedAnswer": "answering",
-    "Classifier": "classifier",
-    "Encoder": "encoder",
-    "Entity": "tagger",
-    "Extractor": "extractor",
-    "Label": "classifier",
-    "LanguageModel": "language",
-    "Likelihood": "scoring",
-    "MaskedLanguageModel": "masked",
-    "Model": "model",
-    "Seq2SeqModel": "writing",
-    "Tagger": "tagger",
-    "WordTag": "tagger",
-    "load": "loading",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = names_of(
+    __name__,
+    {
+        "Answer": "extractor",
+        "Answerer": "answering",
+        "Candidate": "masked",
+        "Citation": "answering",
+        "CitedAnswer": "answering",
+        "Classifier": "classifier",
+        "Encoder": "encoder",
+        "Entity": "tagger",
+        "Extractor": "extractor",
+        "Label": "classifier",
+        "LanguageModel": "language",
+        "Likelihood": "scoring",
+        "MaskedLanguageModel": "masked",
+        "Model": "model",
+        "Seq2SeqModel": "writing",
+        "Tagger": "tagger",
+        "WordTag": "tagger",
+        "load": "loading",
+    },
+)

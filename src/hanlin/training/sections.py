@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hanlin.config import check, refuse, written_as
 from hanlin.config.plain import texts
 from hanlin.errors import ConfigError, nearest
+from hanlin.models.lora.settings import LoraSettings
 from hanlin.training.durations import Duration
 
 if TYPE_CHECKING:
@@ -271,42 +272,20 @@ def _read_method(value: Any) -> Any:
 
 
 def _write_method(method: "MethodSettings") -> Any:
-    return method.kind if method.kind == "full" else vars(method)
+    return method.kind if method.kind == "full" else {"kind": method.kind} | vars(method)
 
 
 @dataclass(frozen=True, kw_only=True)
-class MethodSettings:
+class MethodSettings(LoraSettings):
     """Which weights are trained: all of them, or a low-rank addition to some (Hu et al. 2021)."""
 
     kind: Literal["full", "lora"] = "full"
     """full: every weight; lora: two narrow matrices beside each chosen layer, which take a fraction
     of the memory and of the disk."""
-    rank: int = 8
-    """lora: width of the two matrices."""
-    alpha: float = 16.0
-    """lora: what they add is multiplied by alpha / rank."""
-    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
-    """lora: the layers, by the ends of their names as PEFT writes them (q_proj, v_proj), or
-    all-linear: every linear layer of the blocks."""
-    dropout: float = 0.0
-    """lora: share of a layer's inputs that the two matrices do not see while training."""
-    dora: bool = False
-    """lora: learn the length of each row of the weight apart from its direction (Liu et al.
-    2024)."""
-    rank_stabilised: bool = False
-    """lora: multiply by alpha / sqrt(rank), so that a higher rank learns as fast (Kalajdzievski
-    2023)."""
 
-    def __post_init__(self) -> None:
-        problems = []
-        if self.rank < 1:
-            problems.append(f"rank is {self.rank}; it must be at least 1.")
-        if not self.alpha > 0:
-            problems.append(f"alpha is {self.alpha:g}; it must be above zero.")
-        if not 0 <= self.dropout < 1:
-            problems.append(f"dropout is {self.dropout:g}; it must be from 0 to below 1.")
-        if not self.targets:
-            problems.append("targets names no layer. Write all-linear, or names such as q_proj.")
+    def problems(self) -> list[str]:
+        """What is wrong with them."""
+        problems = super().problems()
         if self.kind == "full":
             changed = [
                 f.name
@@ -318,7 +297,7 @@ class MethodSettings:
                     f"{', '.join(changed)} has no effect with kind full. Set kind: lora, or remove "
                     "it."
                 )
-        refuse(problems)
+        return problems
 
 
 written_as(_read_method, _write_method)(MethodSettings)

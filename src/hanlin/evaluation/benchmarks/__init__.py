@@ -4,8 +4,9 @@ Prompts and scores are those of lm-evaluation-harness, which the tests compare t
 here is imported when it is first used.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from hanlin.lazy import names_of
 
 if TYPE_CHECKING:
     from hanlin.evaluation.benchmarks.page import report
@@ -27,15 +28,12 @@ TITLES: dict[str, tuple[str, str]] = {
 }
 """The benchmarks there are, each in English and Chinese."""
 
-_MODULES = {
-    "Answered": "result",
-    "BenchmarkResult": "result",
-    "report": "page",
-    "run": "running",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = names_of(
+    __name__,
+    {
+        "Answered": "result",
+        "BenchmarkResult": "result",
+        "report": "page",
+        "run": "running",
+    },
+)

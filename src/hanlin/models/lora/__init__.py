@@ -8,18 +8,23 @@
 Files are PEFT's, both ways.
 """
 
-from hanlin.models.lora.adapters import (
-    DEFAULT,
-    apply_lora,
-    disabled,
-    lora_parameters,
-    merge,
-    use,
-)
-from hanlin.models.lora.directory import base_of, load_adapted
-from hanlin.models.lora.files import load_adapter, save_adapter
-from hanlin.models.lora.peft_config import is_adapter
-from hanlin.models.lora.settings import LoraSettings
+from typing import TYPE_CHECKING
+
+from hanlin.lazy import names_of
+
+if TYPE_CHECKING:
+    from hanlin.models.lora.adapters import (
+        DEFAULT,
+        apply_lora,
+        disabled,
+        lora_parameters,
+        merge,
+        use,
+    )
+    from hanlin.models.lora.directory import base_of, load_adapted
+    from hanlin.models.lora.files import load_adapter, save_adapter
+    from hanlin.models.lora.peft_config import is_adapter
+    from hanlin.models.lora.settings import LoraSettings
 
 __all__ = [
     "DEFAULT",
@@ -35,3 +40,22 @@ __all__ = [
     "save_adapter",
     "use",
 ]
+
+# `settings` are read by runs' settings, which do without torch.
+__getattr__ = names_of(
+    __name__,
+    {
+        "DEFAULT": "adapters",
+        "LoraSettings": "settings",
+        "apply_lora": "adapters",
+        "base_of": "directory",
+        "disabled": "adapters",
+        "is_adapter": "peft_config",
+        "load_adapted": "directory",
+        "load_adapter": "files",
+        "lora_parameters": "adapters",
+        "merge": "adapters",
+        "save_adapter": "files",
+        "use": "adapters",
+    },
+)

@@ -16,7 +16,7 @@ from torch import nn
 from hanlin.errors import ConfigError, NotFoundError, nearest
 from hanlin.models.layers import Linear
 from hanlin.models.lora.layers import Change, LoraLinear, Part
-from hanlin.models.lora.settings import Method
+from hanlin.models.lora.settings import LoraSettings
 from hanlin.models.lora.sites import Site, choose, sites_of, trained_whole
 from hanlin.models.transformer import Transformer
 
@@ -46,7 +46,7 @@ class Adapters:
 
 
 def apply_lora(
-    network: Transformer, method: Method, *, name: str = DEFAULT, fresh: Iterable[str] = ()
+    network: Transformer, method: LoraSettings, *, name: str = DEFAULT, fresh: Iterable[str] = ()
 ) -> list[str]:
     """Put a fresh adapter on `network` and freeze the rest; what it computes is as before.
 

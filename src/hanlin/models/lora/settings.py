@@ -1,28 +1,11 @@
 """What a LoRA is told when it is made. Importing this does not import torch."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from hanlin.config import refuse
 
 ALL_LINEAR: Literal["all-linear"] = "all-linear"
-
-
-class Method(Protocol):
-    """What `apply_lora` reads: a `LoraSettings`, or a run's settings that have its fields."""
-
-    @property
-    def rank(self) -> int: ...
-    @property
-    def alpha(self) -> float: ...
-    @property
-    def targets(self) -> str | tuple[str, ...]: ...
-    @property
-    def dropout(self) -> float: ...
-    @property
-    def dora(self) -> bool: ...
-    @property
-    def rank_stabilised(self) -> bool: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +28,10 @@ class LoraSettings:
     2023)."""
 
     def __post_init__(self) -> None:
+        refuse(self.problems())
+
+    def problems(self) -> list[str]:
+        """What is wrong with them."""
         problems = []
         if self.rank < 1:
             problems.append(f"rank is {self.rank}; it must be at least 1.")
@@ -54,4 +41,4 @@ class LoraSettings:
             problems.append("targets names no layers. Name some, or write all-linear.")
         if not 0 <= self.dropout < 1:
             problems.append(f"dropout is {self.dropout:g}; it must be from 0 to below 1.")
-        refuse(problems)
+        return problems
