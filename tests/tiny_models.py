@@ -39,16 +39,8 @@ def word_tokenizer() -> Tokenizer:
     return train(CORPUS, kind="wordpiece", vocab_size=300)
 
 
-def save_decoder(
-    directory: Path,
-    *,
-    chat: bool = True,
-    seed: int = 0,
-    generation: dict[str, Any] | None = None,
-    **changes: Any,
-) -> Path:
-    """Write a Llama of two layers with a context of `CONTEXT` tokens."""
-    tokenizer = byte_tokenizer(chat=chat)
+def decoder(tokenizer: Tokenizer, *, seed: int = 0, **changes: Any) -> Transformer:
+    """A Llama of two layers with a context of `CONTEXT` tokens."""
     config = ModelConfig(
         family="llama",
         shape="decoder",
@@ -64,7 +56,20 @@ def save_decoder(
         eos_ids=tokenizer.eos_ids,
     ).with_changes(**changes)
     torch.manual_seed(seed)
-    network = Transformer(config).eval()
+    return Transformer(config).eval()
+
+
+def save_decoder(
+    directory: Path,
+    *,
+    chat: bool = True,
+    seed: int = 0,
+    generation: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Path:
+    """Write a `decoder`."""
+    tokenizer = byte_tokenizer(chat=chat)
+    network = decoder(tokenizer, seed=seed, **changes)
     return save_directory(network, directory, tokenizer=tokenizer, generation=generation)
 
 

@@ -3,43 +3,16 @@
 import math
 import threading
 from collections import Counter
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hanlin.data.batch import Batch
 from hanlin.data.examples import Ids
 from hanlin.data.loader import Loader
 from hanlin.errors import ConfigError, InputError
-
-
-class Numbers:
-    """Examples that are their own index and epoch."""
-
-    notes = ()
-
-    def __init__(self, size: int, lengths: Ids | None = None) -> None:
-        self.size = size
-        self.lengths = lengths
-
-    def __len__(self) -> int:
-        return self.size
-
-    def example(self, index: int, epoch: int) -> tuple[int, int]:
-        return index, epoch
-
-
-def collate(examples: Sequence[tuple[int, int]]) -> Batch:
-    ids = torch.tensor(examples, dtype=torch.int64).reshape(-1, 2)
-    return Batch(ids=ids, targets=ids, target_tokens=len(examples))
-
-
-def rows(batches: Sequence[Batch]) -> list[tuple[int, int]]:
-    return [(int(i), int(e)) for batch in batches for i, e in batch.ids]
+from loader_cases import Numbers, collate, rows
 
 
 def lengths_of(size: int) -> Ids:

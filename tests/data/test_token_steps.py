@@ -1,44 +1,17 @@
 """Steps of so many tokens: a pure function of the step's number, with little padding."""
 
 from collections import Counter
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hanlin.data.batch import Batch
 from hanlin.data.examples import Ids
 from hanlin.data.grouping import TokenSteps, like_beside_like, padded
 from hanlin.data.loader import Loader
 from hanlin.errors import ConfigError
-
-
-class Sized:
-    """Examples of two sides that are their own index and epoch."""
-
-    notes = ()
-
-    def __init__(self, lengths: Ids | None, size: int = 0) -> None:
-        self.lengths = lengths
-        self.size = size if lengths is None else len(lengths)
-
-    def __len__(self) -> int:
-        return self.size
-
-    def example(self, index: int, epoch: int) -> tuple[int, int]:
-        return index, epoch
-
-
-def collate(examples: Sequence[tuple[int, int]]) -> Batch:
-    ids = torch.tensor(examples, dtype=torch.int64).reshape(-1, 2)
-    return Batch(ids=ids, targets=ids, target_tokens=len(examples))
-
-
-def rows(batches: Sequence[Batch]) -> list[tuple[int, int]]:
-    return [(int(i), int(e)) for batch in batches for i, e in batch.ids]
+from loader_cases import Numbers, collate, rows
 
 
 def translations(size: int, seed: int = 0) -> Ids:
@@ -51,7 +24,7 @@ def translations(size: int, seed: int = 0) -> Ids:
 @settings(max_examples=30, deadline=None)
 @given(size=st.integers(1, 120), tokens=st.integers(20, 900), seed=st.integers(0, 99))
 def test_every_epoch_reads_every_example_once(size: int, tokens: int, seed: int) -> None:
-    loader = Loader(Sized(translations(size, seed)), collate, tokens=tokens, seed=seed)
+    loader = Loader(Numbers(size, translations(size, seed)), collate, tokens=tokens, seed=seed)
     steps = loader.steps_per_epoch
     read = Counter(row for n in range(3 * int(steps)) for row in rows(loader.step(n)))
     assert read == Counter((i, e) for e in range(3) for i in range(size))
@@ -64,20 +37,27 @@ def test_a_step_depends_on_its_number_alone_at_any_world_size(
     size: int, numbers: list[int]
 ) -> None:
     lengths = translations(size)
-    whole = Loader(Sized(lengths), collate, tokens=400, seed=5)
+    whole = Loader(Numbers(len(lengths), lengths), collate, tokens=400, seed=5)
     fewest = int(min(len(rows) for rows in TokenSteps(lengths, 400).plain()))
     for number in numbers:
         alone = rows(whole.step(number))
         for world in (1, 2, 3):
             if world > fewest:
-                small = Loader(Sized(lengths), collate, tokens=400, seed=5, world=world)
+                small = Loader(
+                    Numbers(len(lengths), lengths), collate, tokens=400, seed=5, world=world
+                )
                 with pytest.raises(ConfigError, match=r"Raise batch\.tokens"):
                     small.step(number)
                 continue
             parts = [
-                Loader(Sized(lengths), collate, tokens=400, seed=5, rank=rank, world=world).step(
-                    number
-                )
+                Loader(
+                    Numbers(len(lengths), lengths),
+                    collate,
+                    tokens=400,
+                    seed=5,
+                    rank=rank,
+                    world=world,
+                ).step(number)
                 for rank in range(world)
             ]
             assert all(len(part) == 1 and len(part[0].ids) for part in parts)
@@ -95,13 +75,13 @@ def test_no_step_is_larger_than_asked_and_padding_is_small() -> None:
     shuffled = [padded(lengths[steps.step(n, seed=1)[0]]) for n in range(steps.steps)]
     assert sorted(shuffled) == sorted(sizes)
     assert abs(np.corrcoef(shuffled[:-1], np.arange(len(shuffled) - 1))[0, 1]) < 0.3
-    loader = Loader(Sized(lengths), collate, tokens=4096, seed=1)
+    loader = Loader(Numbers(len(lengths), lengths), collate, tokens=4096, seed=1)
     assert loader.notes == (f"About {steps.padding():.1%} of the tokens read will be padding.",)
 
 
 def test_equal_lengths_come_together_anew_in_every_epoch() -> None:
     lengths = np.full((64, 2), 5)
-    loader = Loader(Sized(lengths), collate, tokens=80, seed=0)
+    loader = Loader(Numbers(len(lengths), lengths), collate, tokens=80, seed=0)
     first, second = (
         {frozenset(i for i, _ in rows(loader.step(n))) for n in range(8 * e, 8 * e + 8)}
         for e in (0, 1)
@@ -125,13 +105,15 @@ def test_once_reads_each_example_once(world: int) -> None:
     lengths = translations(90)
     read = []
     for rank in range(world):
-        loader = Loader(Sized(lengths), collate, tokens=2000, seed=0, rank=rank, world=world)
+        loader = Loader(
+            Numbers(len(lengths), lengths), collate, tokens=2000, seed=0, rank=rank, world=world
+        )
         read += rows(list(loader.once()))
     assert sorted(read) == [(i, 0) for i in range(90)]
 
 
 def test_what_does_not_go_together_is_refused() -> None:
     with pytest.raises(ConfigError, match="micro-batches"):
-        Loader(Sized(translations(9)), collate, tokens=100, micro=2, seed=0)
+        Loader(Numbers(9, translations(9)), collate, tokens=100, micro=2, seed=0)
     with pytest.raises(ConfigError, match="one length"):
-        Loader(Sized(None, 9), collate, tokens=100, seed=0)
+        Loader(Numbers(9), collate, tokens=100, seed=0)

@@ -8,32 +8,14 @@ import torch
 
 from hanlin.errors import InputError
 from hanlin.evaluation.benchmarks.options import Choice, Pairs, Scored, score_options
-from hanlin.models.config import ModelConfig
-from hanlin.models.transformer import Transformer
 from hanlin.tasks import LanguageModel
-from tiny_models import CORPUS, byte_tokenizer
-
-CONTEXT = 96
+from tiny_models import CONTEXT, CORPUS, byte_tokenizer, decoder
 
 
 def model(**changes: object) -> LanguageModel:
     tokenizer = byte_tokenizer()
-    config = ModelConfig(
-        family="llama",
-        shape="decoder",
-        head="language-model",
-        vocab_size=tokenizer.vocab_size,
-        hidden_size=32,
-        num_layers=2,
-        num_heads=4,
-        num_kv_heads=2,
-        intermediate_size=48,
-        max_context=CONTEXT,
-        initializer_range=0.3,
-        eos_ids=tokenizer.eos_ids,
-    ).with_changes(**changes)
-    torch.manual_seed(1)
-    return LanguageModel(Transformer(config).eval(), tokenizer, name="tiny")
+    network = decoder(tokenizer, seed=1, initializer_range=0.3, **changes)
+    return LanguageModel(network, tokenizer, name="tiny")
 
 
 KINDS = {

@@ -3,36 +3,20 @@
 from typing import Any
 
 import pytest
-import torch
 
 from hanlin.data.middle import FORMS, Marks
 from hanlin.errors import ConfigError, InputError
-from hanlin.models.config import ModelConfig
-from hanlin.models.transformer import Transformer
 from hanlin.tasks import LanguageModel
 from hanlin.tokenizers import train
-from tiny_models import CORPUS
+from tiny_models import CORPUS, decoder
 
 
 def model(special: tuple[str, ...]) -> LanguageModel:
     tokenizer = train(
         CORPUS, kind="bpe", vocab_size=400, special_tokens=("<|endoftext|>", *special)
     )
-    config = ModelConfig(
-        family="llama",
-        shape="decoder",
-        head="language-model",
-        vocab_size=tokenizer.vocab_size,
-        hidden_size=32,
-        num_layers=2,
-        num_heads=4,
-        intermediate_size=48,
-        max_context=96,
-        initializer_range=0.3,
-        eos_ids=tokenizer.eos_ids,
-    )
-    torch.manual_seed(0)
-    return LanguageModel(Transformer(config).eval(), tokenizer, name="tiny")
+    network = decoder(tokenizer, num_kv_heads=4, initializer_range=0.3)
+    return LanguageModel(network, tokenizer, name="tiny")
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form[0])
