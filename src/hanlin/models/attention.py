@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hanlin.kernels.attention import attend, attend_packed
 from hanlin.models.cache import Cache
 from hanlin.models.config import ModelConfig
-from hanlin.models.layers import Linear, RMSNorm, narrow_type
+from hanlin.models.layers import Linear, RMSNorm, dropped, narrow_type, trains_here
 from hanlin.models.masks import Span
 from hanlin.models.positions import rotate
 
@@ -173,8 +173,9 @@ class Attention(nn.Module):
         B, H, T, C = q_BHTC.shape
         K = k.shape[1]
         dropout = self.dropout if self.training else 0.0
-        if self.softcap is not None:
-            return self._attend_capped(q_BHTC, k, v, mask, causal=causal, dropout=dropout)
+        if self.softcap is not None or (dropout and trains_here(q_BHTC)):
+            # PyTorch's own attention knows no cap, and on a CPU takes this way too for dropout.
+            return self._attend_plainly(q_BHTC, k, v, mask, causal=causal, dropout=dropout)
         if H != K and T == 1 and (mask is None or mask.shape[1] == 1):
             # One token: the queries that share a key head are rows of one small product.
             q = q_BHTC.reshape(B, K, H // K, C)
@@ -184,7 +185,7 @@ class Attention(nn.Module):
             q_BHTC, k, v, mask, dropout, is_causal=causal, scale=self.scale, enable_gqa=H != K
         )
 
-    def _attend_capped(
+    def _attend_plainly(
         self,
         q_BHTC: Tensor,
         k: Tensor,
@@ -194,11 +195,11 @@ class Attention(nn.Module):
         causal: bool,
         dropout: float,
     ) -> Tensor:
-        assert self.softcap is not None
         repeats = q_BHTC.shape[1] // k.shape[1]
         k, v = k.repeat_interleave(repeats, 1), v.repeat_interleave(repeats, 1)
         scores = q_BHTC @ k.transpose(-1, -2) * self.scale
-        scores = torch.tanh(scores / self.softcap) * self.softcap
+        if self.softcap is not None:
+            scores = torch.tanh(scores / self.softcap) * self.softcap
         if causal:
             T, S = scores.shape[-2:]
             mask = torch.ones(T, S, dtype=torch.bool, device=scores.device).tril(S - T)
@@ -207,8 +208,9 @@ class Attention(nn.Module):
                 scores = scores.masked_fill(~mask, float("-inf"))
             else:
                 scores = scores + mask
-        weights = scores.float().softmax(-1).to(v.dtype)
-        return F.dropout(weights, dropout, training=self.training) @ v
+        wide = torch.promote_types(scores.dtype, torch.float32)
+        weights = scores.softmax(-1, dtype=wide).to(v.dtype)
+        return (dropped(weights, dropout) if dropout else weights) @ v
 
     def _finish(self, y_BHTC: Tensor) -> Tensor:
         B, _, T, _ = y_BHTC.shape
