@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-START = 0.04
+START = 0.05
 """Share of the time kept for what is not training: starting, preparing, evaluating, saving."""
-LEAST = 12.0
+LEAST = 14.0
 """Seconds kept for it at least."""
 STRIDE = 32
 """Tokens scored a window, so that each sees at least the rest of the context."""
