@@ -7,8 +7,14 @@ import pytest
 import sentencepiece
 from transformers import MarianTokenizer as Reference
 
+from hanlin.data.pairs import PairRecord
 from hanlin.errors import FormatError, InputError
+from hanlin.models.new import new_config
+from hanlin.models.transformer import Transformer
+from hanlin.tasks.language import LanguageModel
+from hanlin.tasks.prompted import PromptedLabeller
 from hanlin.tokenizers import Tokenizer
+from hanlin.training.objectives import Seq2Seq
 
 ENGLISH = ["The cat sat on the mat.", "A dog ate  my homework!", "hello 12 worlds"]
 CHINESE = ["猫坐在垫子上。", "狗吃了我的作业！", "你好，世界"]
@@ -16,14 +22,19 @@ CHINESE = ["猫坐在垫子上。", "狗吃了我的作业！", "你好，世界
 
 @pytest.fixture(scope="module")
 def marian(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("marian")
+    return made(tmp_path_factory.mktemp("marian"))
+
+
+def made(folder: Path, *, byte_fallback: bool = False) -> Path:
+    """A directory; byte_fallback: whether the target's model spells in bytes what it lacks."""
     pieces: list[str] = []
     for side, lines in (("source", ENGLISH), ("target", CHINESE)):
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(lines * 20),
             model_prefix=str(folder / side),
-            vocab_size=60,
+            vocab_size=60 + 256 * (bytewise := byte_fallback and side == "target"),
             hard_vocab_limit=False,
+            byte_fallback=bytewise,
             minloglevel=2,
         )
         (folder / f"{side}.model").rename(folder / f"{side}.spm")
@@ -66,6 +77,32 @@ def test_saved_and_read_again(marian: Path, tmp_path: Path) -> None:
     stream = ours.stream()
     pieces = [stream.push(token) for token in ours.target.encode(CHINESE[2])]
     assert "".join(pieces) + stream.finish() == "你好,世界"
+
+
+def test_what_is_written_is_encoded_as_the_target(marian: Path) -> None:
+    """In training, in scoring and in labelling by a prompt, as transformers' text_target."""
+    ours, theirs = Tokenizer.load(marian), Reference.from_pretrained(marian)
+    want = [theirs(text_target=line)["input_ids"] for line in CHINESE]
+    assert all(ours.encode(line) != ids for line, ids in zip(CHINESE, want, strict=True))
+    records = [PairRecord(*pair) for pair in zip(ENGLISH, [(c,) for c in CHINESE], strict=True)]
+    examples = Seq2Seq().examples(records, tokenizer=ours, length=64, seed=0)
+    for number, (line, ids) in enumerate(zip(ENGLISH, want, strict=True)):
+        assert examples.example(number, 0).ids.tolist() == theirs(line)["input_ids"]
+        assert examples.example(number, 0).targets.tolist() == ids
+    sizes = {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "max_context": 64}
+    network = Transformer(new_config("marian", tokenizer=ours, **sizes)).eval()
+    lm = LanguageModel(network, ours, name="a translator")
+    assert list(lm.score(ENGLISH[0], CHINESE[0]).tokens) == want[0]
+    asked = PromptedLabeller(lm, "{text}", CHINESE)._asked(ENGLISH[0], CHINESE[1])
+    assert asked.ids[1:] == want[1]
+    assert asked.source == theirs(ENGLISH[0])["input_ids"]
+
+
+def test_what_was_written_is_decoded_as_the_target(tmp_path: Path) -> None:
+    ours = Tokenizer.load(made(tmp_path, byte_fallback=True))
+    ids = ours.target.encode("狗☃")
+    assert len(ids) > 4  # the snowman in bytes
+    assert ours.decode(ids, skip_special_tokens=True) == "狗☃"
 
 
 def test_faults_are_named(marian: Path, tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ class PairScores:
     targets: list[str]
     scores: list[TextScore]
     context: int
+    kept: tuple[int, ...]
+    """Which of the pairs these are."""
     too_long: int
     """Pairs of which one side is longer than the context."""
 
@@ -56,15 +58,14 @@ def score_pairs(
         raise ConfigError(f"The context is {context}, but {lm.name} reads at most {lm.context}.")
     longest = context or lm.context or CONTEXT
     frame = Frame.of(lm.tokenizer)
-    asked, targets, ends = [], [], []
-    too_long = 0
-    for source, target in pairs:
+    asked, targets, ends, kept = [], [], [], []
+    for number, (source, target) in enumerate(pairs):
         read = [*frame.before, *lm.tokenizer.encode(source, add_special_tokens=False), *frame.after]
-        ids, offsets = lm.tokenizer.encode_offsets(target, add_special_tokens=False)
+        ids, offsets = lm.tokenizer.target.encode_offsets(target, add_special_tokens=False)
         written = [*frame.before, *ids, *frame.after]
         if max(len(read), len(written)) > longest:
-            too_long += 1
             continue
+        kept.append(number)
         before, after = [0] * len(frame.before), [len(target)] * len(frame.after)
         stops = [*before, *(end for _, end in offsets), *after]
         asked.append(Asked([start, *written], 1, read))
@@ -77,7 +78,7 @@ def score_pairs(
         TextScore(-one.logprobs, np.asarray(stop), 0, one.greedy)
         for one, stop in zip(scored, ends, strict=True)
     ]
-    return PairScores(targets, scores, longest, too_long)
+    return PairScores(targets, scores, longest, tuple(kept), len(pairs) - len(kept))
 
 
 def measure(lm: Model, pairs: Sequence[Pair], request: Request) -> Found:
@@ -105,4 +106,11 @@ def measure(lm: Model, pairs: Sequence[Pair], request: Request) -> Found:
     if found.too_long:
         notes = (f"{found.too_long} pairs left out: longer than {found.context} tokens.",)
     size = sum(len(target.encode()) for target in found.targets)
-    return Found(request.only(measured), len(found.targets), size, notes)
+    return Found(
+        request.only(measured),
+        len(found.targets),
+        size,
+        notes,
+        units={"bits_per_byte": totals.bits},
+        scored=found.kept,
+    )

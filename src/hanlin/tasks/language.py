@@ -159,7 +159,7 @@ class LanguageModel(Model):
                 "Pass the answer as `continuation`."
             )
         source = fitting(self.tokenizer.encode(text), length=self.context, what="text")
-        answer = self.tokenizer.encode(continuation)
+        answer = self.tokenizer.target.encode(continuation)
         start = self.network.config.decoder_start_id
         if start is None:
             raise ConfigError(

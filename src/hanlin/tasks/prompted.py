@@ -93,7 +93,7 @@ class PromptedLabeller:
         if self._two:
             start = self.lm.network.config.decoder_start_id
             assert start is not None
-            return Asked([start, *tokenizer.encode(name)], 1, tokenizer.encode(whole))
+            return Asked([start, *tokenizer.target.encode(name)], 1, tokenizer.encode(whole))
         ids, offsets = tokenizer.encode_offsets(whole + spoken)
         first = next(at for at, (_, end) in enumerate(offsets) if end > len(whole))
         if first == 0:

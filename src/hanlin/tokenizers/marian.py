@@ -59,8 +59,9 @@ class MarianTokenizer(Tokenizer):
         assert special.unk is not None
         self._unknown = self._vocab[special.unk]
         self.special_ids = frozenset(self._vocab[text] for text in special.all())
-        self.target = target or self
-        """The tokenizer of the target language; itself on the target's side."""
+        self._target = target or self
+        # What is decoded was written by the model, so it is in the target's spelling.
+        self._spelling = self._target._spelling
 
     @classmethod
     def read(cls, directory: Path, *, settings: "Settings") -> "MarianTokenizer":
@@ -78,6 +79,11 @@ class MarianTokenizer(Tokenizer):
         sides = [build(read_model(directory / name).table) for name in ("source.spm", "target.spm")]
         target = cls(models, vocab, sides[1], config=settings.config)
         return cls(models, vocab, sides[0], config=settings.config, target=target)
+
+    @property
+    def target(self) -> "MarianTokenizer":
+        """The tokenizer of the target language; itself on the target's side."""
+        return self._target
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Return the ids of `text`, ended by the end token; ``>>xx<<`` first names a language."""

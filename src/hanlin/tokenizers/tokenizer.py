@@ -89,6 +89,11 @@ class Tokenizer:
 
         return from_gguf(metadata)
 
+    @property
+    def target(self) -> "Tokenizer":
+        """What encodes the texts that a model writes: itself, but for Marian's two languages."""
+        return self
+
     # Text to ids
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:

@@ -53,6 +53,8 @@ class Scored:
     """Natural logarithm."""
     is_greedy: bool
     """Whether each of its tokens was the model's first choice."""
+    cut: bool = False
+    """Whether the text before it lost its beginning: both did not fit the context."""
 
 
 class Pairs:
@@ -73,7 +75,7 @@ class Pairs:
         continuation = text[len(kept) :] + continuation
         if self.reads_apart:
             before = self.text_ids(kept)
-            after = self._tokenizer.encode(continuation, add_special_tokens=False)
+            after = self._tokenizer.target.encode(continuation, add_special_tokens=False)
         elif kept:
             before = self.text_ids(kept)
             after = self.text_ids(kept + continuation)[len(before) :]
@@ -172,7 +174,7 @@ def _alone(
     lm: LanguageModel, pairs: Pairs, question: _Question, context: int | None
 ) -> list[Scored]:
     """Each option after as much of the text as fits; also for encoder-decoders."""
-    asked = []
+    asked, cut = [], []
     for option in question.options:
         if context is not None and len(option) > context:
             raise InputError(
@@ -188,12 +190,17 @@ def _alone(
                 )
             before = question.before if context is None else question.before[-context:]
             asked.append(Asked([start, *option], 1, before))
+            cut.append(len(before) < len(question.before))
         else:
             ids = [*question.before, *option]
-            ids = ids if context is None else ids[-(context + 1) :]
-            asked.append(Asked(ids, len(ids) - len(option)))
+            kept = ids if context is None else ids[-(context + 1) :]
+            asked.append(Asked(kept, len(kept) - len(option)))
+            cut.append(len(kept) < len(ids))
     found = log_probabilities(lm.network, asked, context=context)
-    return [Scored(float(one.logprobs.sum()), bool(one.greedy.all())) for one in found]
+    return [
+        Scored(float(one.logprobs.sum()), bool(one.greedy.all()), short)
+        for one, short in zip(found, cut, strict=True)
+    ]
 
 
 class _Shared:
