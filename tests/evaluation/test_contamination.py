@@ -79,6 +79,40 @@ def test_chinese_is_looked_for_by_characters_whatever_stands_between() -> None:
     assert contamination([poem], texts=["床前明月光，举头望明月"]).shares == (0.0,)
 
 
+@pytest.mark.parametrize(
+    ("example", "training"),
+    [
+        # Thai: 23 characters without a space, in a text without one.
+        ("ประเทศไทยมีกี่จังหวัดครับ", "เขาถามว่าประเทศไทยมีกี่จังหวัดครับแล้วเดินไป"),
+        ("人々は〇〇と代々言ったのである", "昔、人々は〇〇と代々言ったのであると聞く"),
+        # Full-width letters and digits, half-width kana, a letter and its accent.
+        ("Ｗｈａｔ is １＋１ in café au lait", "so what is 1 + 1 in cafe\u0301 au lait, they ask"),
+        ("ガラスのコップはどこにありますか", "彼はｶﾞﾗｽのｺｯﾌﾟはどこにありますかと聞いた"),
+    ],
+    ids=["thai", "iteration marks", "width", "kana"],
+)
+def test_scripts_and_encodings_of_the_same_text_are_found(example: str, training: str) -> None:
+    assert contamination([example], texts=[training]).shares == (1.0,)
+
+
+def test_the_marks_of_a_script_without_spaces_are_units() -> None:
+    # 々 between others is one by itself: no run of the one text is in the other.
+    assert contamination(["人々人々人々人々"], texts=["人人人人人人人人"]).shares == (0.0,)
+
+
+def test_of_several_texts_of_an_example_the_one_that_is_found_counts() -> None:
+    question = "Which of these is a liquid at the temperature of rooms"
+    whole = f"{question} water from a spring"
+    training = f"{question}? (A) iron (B) water from a spring"
+    assert contamination([whole], texts=[training]).shares == (0.0,)
+    found = contamination([(question, whole), ("no", "not it")], texts=[training])
+    assert found.shares == (1.0, 0.0)
+    assert (found.touched, found.unchecked, found.share) == (1, 1, 1.0)
+    assert found.worst[0].text == question
+    # Where both are found wholly, it is the longer that is shown.
+    assert contamination([(question, whole)], texts=[whole]).worst[0].text == whole
+
+
 def test_short_examples_are_counted_and_not_looked_for() -> None:
     found = contamination(["yes it is so", "the cat sat on a mat"], texts=["the cat sat on a mat"])
     assert found.unchecked == 1

@@ -47,6 +47,68 @@ def test_leaving_early_is_not_coming_to_the_end(way: str) -> None:
     assert run(program + "\nassert False", limits=LIMITS).end == "quit"
 
 
+TELLING = """
+for found in re.findall("[0-9a-f]{32}", seen):
+    for end in range(3, 32):
+        try:
+            os.write(end, found.encode())
+        except OSError:
+            pass
+os._exit(0)
+"""
+"""Tell everything that may be the word to everyone who may listen, and leave."""
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        "seen = open(__file__).read() + ''.join(open(name).read() for name in os.listdir())",
+        "seen = repr([sys.argv, sys.orig_argv, dict(os.environ)])",
+        "frame, seen = sys._getframe(), ''\n"
+        "while frame:\n"
+        "    seen += repr([frame.f_locals, frame.f_globals, frame.f_code.co_consts])\n"
+        "    frame = frame.f_back",
+        "held = (one for each in gc.get_objects() for one in gc.get_referents(each))\n"
+        "seen = repr([one for one in held if type(one) in (str, bytes)])",
+    ],
+    ids=["files", "arguments", "frames", "objects"],
+)
+def test_passing_is_not_to_be_had_by_reading(look: str) -> None:
+    program = f"import gc, os, re, sys\n{look}\n{TELLING}\nassert False"
+    assert run(program, limits=LIMITS).end == "quit"
+
+
+@needs_node
+def test_passing_is_not_to_be_had_by_reading_in_javascript_either() -> None:
+    program = """
+const fs = require("fs");
+const seen = fs.readdirSync(".").map(name => fs.readFileSync(name, "utf8")).join();
+for (const found of seen.match(/[0-9a-f]{32}/g) || [])
+  for (let end = 3; end < 32; end++) try { fs.writeSync(end, found); } catch (error) {}
+process.exit(0);
+"""
+    assert run(program, language="javascript", limits=LIMITS).end == "quit"
+
+
+def test_a_program_is_the_main_module_of_its_process() -> None:
+    program = (
+        "import sys, pickle\n"
+        "class Pair: pass\n"
+        "assert __name__ == '__main__' and sys.modules['__main__'].Pair is Pair\n"
+        "assert isinstance(pickle.loads(pickle.dumps(Pair())), Pair)\n"
+        "assert sys.argv == [__file__]"
+    )
+    outcome = run(program, limits=LIMITS)
+    assert outcome.finished, outcome
+
+
+@needs_node
+def test_a_program_of_javascript_is_too() -> None:
+    program = "if (require.main !== module || process.argv.length !== 2) throw new Error('no');"
+    outcome = run(program, language="javascript", limits=LIMITS)
+    assert outcome.finished, outcome
+
+
 def test_an_endless_loop_is_stopped() -> None:
     begin = time.monotonic()
     outcome = run("while True: pass", limits=Limits(seconds=0.5))

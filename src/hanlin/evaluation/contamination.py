@@ -1,16 +1,19 @@
 """How much of an evaluation set stands in a training text: what a score may owe to memory.
 
 Runs of 13 units that stand in both (Brown et al. 2020). A unit is a word in lower case, or, of
-scripts without spaces, a character; punctuation and spacing do not count. The evaluation set's runs
+scripts without spaces, a character; punctuation and spacing do not count, and neither does how a
+character is encoded (Unicode's NFKC: full-width letters are letters). The evaluation set's runs
 are held as 64-bit hashes while the training text streams by: memory depends on the evaluation set
 alone. An example of fewer than 13 units is looked for as a whole; one of fewer than 5 is not.
 """
 
 import hashlib
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +43,13 @@ _LONGEST = 400
 _WORDS = 1 << 20
 """Hashes of words that are remembered at a time."""
 
-_UNSPACED = "\u3041-\u309f\u30a1-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
+_UNSPACED = (
+    "\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ecf\u0edc-\u0edf"  # Thai, Lao
+    "\u1000-\u103f\u1050-\u108f\u109a-\u109d\u1780-\u17d3"  # Myanmar, Khmer
+    "\u3005-\u3007\u3021-\u3029\u3041-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"  # Kana
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"  # Han
+)
+"""Characters that are units, of scripts without spaces between words; marks are characters."""
 _UNIT = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
 _BASE = 0x9E3779B97F4A7C15
 _Hashes = NDArray[np.uint64]
@@ -119,7 +128,7 @@ class Contamination:
 
 
 def contamination(
-    examples: Sequence[str],
+    examples: Sequence[str | Sequence[str]],
     training: Sources | None = None,
     *,
     texts: Iterable[str] | None = None,
@@ -128,9 +137,11 @@ def contamination(
 ) -> Contamination:
     """How much of `examples` stands in the training text.
 
-    training: files, folders, globs, or directories of token shards; or else `texts`. n: units of a
-    run. settings: how files are read. Raises `InputError` where there are no examples or no
-    training text, `NotFoundError` for sources, `ConfigError` for a setting.
+    examples: a text each, or several (a question alone, and with its answer), of which the one
+    that most is found of counts. training: files, folders, globs, or directories of token shards;
+    or else `texts`. n: units of a run. settings: how files are read. Raises `InputError` where
+    there are no examples or no training text, `NotFoundError` for sources, `ConfigError` for a
+    setting.
     """
     if (training is None) == (texts is None):
         raise ConfigError("Give the training text as files or as `texts`: one of them.")
@@ -148,11 +159,12 @@ def contamination(
     with Progress("looking for examples", unit="B") as progress:
         for text, source, more in parts:
             progress.advance(len(text))
-            hashes, spans = looked_for.words.of(carried + text)
-            looked_for.look(carried + text, source, hashes, spans)
+            text = carried + unicodedata.normalize("NFKC", text)
+            hashes, spans = looked_for.words.of(text)
+            looked_for.look(text, source, hashes, spans)
             units += len(hashes)
             # A run may stand on both sides of where a long text was cut.
-            carried = (carried + text)[spans[-(n - 1)][0] :] if more and len(spans) >= n else ""
+            carried = text[spans[-(n - 1)][0] :] if more and len(spans) >= n else ""
     if units == 0:
         raise InputError("The training text is empty. Give one that is not.")
     return looked_for.result(units, tuple(notes))
@@ -233,13 +245,16 @@ class _Size:
 class _LookedFor:
     """The runs of all examples, and what was found of them."""
 
-    def __init__(self, examples: Sequence[str], n: int) -> None:
+    def __init__(self, examples: Sequence[str | Sequence[str]], n: int) -> None:
         self.words = _Words()
-        self._examples = examples
         self._n = n
-        self._hashes = [self.words.of(example)[0] for example in examples]
+        self._examples = [[one] if isinstance(one, str) else list(one) for one in examples]
+        self._hashes = [
+            [self.words.of(unicodedata.normalize("NFKC", text))[0] for text in texts]
+            for texts in self._examples
+        ]
         runs: dict[int, list[_Hashes]] = {}
-        for hashes in self._hashes:
+        for hashes in chain.from_iterable(self._hashes):
             if len(hashes) >= FEWEST:
                 size = min(n, len(hashes))
                 runs.setdefault(size, []).append(_runs(hashes, size))
@@ -268,30 +283,30 @@ class _LookedFor:
 
     def result(self, training_units: int, notes: tuple[str, ...]) -> Contamination:
         """What was found."""
-        shares, overlaps = [], []
+        shares: list[float] = []
+        overlaps: list[tuple[float, int, str, int]] = []
         covered_units = units = unchecked = 0
-        for number, hashes in enumerate(self._hashes):
-            if len(hashes) < FEWEST:
+        for number, (texts, hashes) in enumerate(zip(self._examples, self._hashes, strict=True)):
+            found = [
+                (*self._covered(one), text)
+                for text, one in zip(texts, hashes, strict=True)
+                if len(one) >= FEWEST
+            ]
+            if not found:
                 unchecked += 1
                 shares.append(0.0)
                 continue
-            size = min(self._n, len(hashes))
-            looked_for = self._sizes[size]
-            passages = looked_for.found[looked_for.places(_runs(hashes, size))]
-            covered = np.zeros(len(hashes), dtype=bool)
-            for place in np.flatnonzero(passages >= 0):
-                covered[place : place + size] = True
-            share = float(covered.mean())
-            shares.append(share)
+            covered, passage, text = max(found, key=lambda one: (one[0].mean(), len(one[0])))
+            shares.append(float(covered.mean()))
             covered_units += int(covered.sum())
-            units += len(hashes)
-            if share > 0:
-                overlaps.append((number, share, Counter(passages[passages >= 0].tolist())))
-        overlaps.sort(key=lambda one: (-one[1], one[0]))
-        worst = []
-        for number, share, held in overlaps[:WORST]:
-            [(passage, _)] = held.most_common(1)
-            worst.append(Overlap(number, share, self._examples[number], *self._passages[passage]))
+            units += len(covered)
+            if passage >= 0:
+                overlaps.append((shares[-1], number, text, passage))
+        overlaps.sort(key=lambda one: (-one[0], one[1]))
+        worst = [
+            Overlap(number, share, text, *self._passages[passage])
+            for share, number, text, passage in overlaps[:WORST]
+        ]
         return Contamination(
             shares=tuple(shares),
             share=covered_units / max(units, 1),
@@ -301,3 +316,14 @@ class _LookedFor:
             worst=tuple(worst),
             notes=notes,
         )
+
+    def _covered(self, hashes: _Hashes) -> tuple[NDArray[np.bool_], int]:
+        """Which units stand in runs that were found, and the passage that holds most (-1: none)."""
+        size = min(self._n, len(hashes))
+        looked_for = self._sizes[size]
+        passages = looked_for.found[looked_for.places(_runs(hashes, size))]
+        covered = np.zeros(len(hashes), dtype=bool)
+        for place in np.flatnonzero(passages >= 0):
+            covered[place : place + size] = True
+        held = Counter(passages[passages >= 0].tolist()).most_common(1)
+        return covered, held[0][0] if held else -1

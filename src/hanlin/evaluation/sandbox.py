@@ -6,6 +6,11 @@ and no other process, signal nobody, write nowhere but in its directory, read no
 interpreter and the system's libraries, and gain no privilege; memory, processor time, the size of a
 file, what it prints and the time on the clock are limited.
 
+That a program came to its end is told by a word which stands in no file and no object while it
+runs: the launcher, in the same process, takes it from a pipe afterwards. Leaving early or reading
+what there is to read does not pass. A program that sets out to deceive can: it may look for that
+pipe as it may replace what its tests call.
+
 It is no wall against an attacker. A bug of the kernel or of the interpreter can be used; what the
 interpreter and the system's libraries hold can be read; processor, memory and disk are used up to
 the limits (a directory of many files is not limited but by the time); how long things take can be
@@ -138,17 +143,21 @@ def check(language: Language, *, weak: bool) -> None:
 
 def _run(program: str, language: Language, limits: Limits, *, weak: bool) -> Outcome:
     directory = Path(tempfile.mkdtemp(prefix="hanlin-program-"))
+    taking, giving = os.pipe()
     listening, telling = os.pipe()
     try:
         word = secrets.token_hex(16)
-        last = {
-            "python": f'\n__import__("os").write({telling}, b"{word}")\n',
-            "javascript": f'\nrequire("fs").writeSync({telling}, "{word}");\n',
-        }
-        name = {"python": "program.py", "javascript": "program.js"}[language]
-        first = _STRICT_ASSERT if language == "javascript" else ""
-        (directory / name).write_text(first + program + last[language], "utf-8", "replace")
-        command = _command(directory / name, language, limits, weak=weak)
+        os.write(giving, word.encode("ascii"))
+        os.close(giving)
+        giving = -1
+        suffix = {"python": "py", "javascript": "js"}[language]
+        launcher, place = (directory / f"{name}.{suffix}" for name in ("launcher", "program"))
+        launcher.write_text(
+            (_NO_SOCKETS if weak and language == "python" else "") + _LAUNCHERS[language], "utf-8"
+        )
+        place.write_text(program, "utf-8", "replace")
+        target = [str(launcher), str(place), str(taking), str(telling)]
+        command = _command(target, directory, language, limits, weak=weak)
         begin = time.monotonic()
         process = subprocess.Popen(
             command,
@@ -157,7 +166,7 @@ def _run(program: str, language: Language, limits: Limits, *, weak: bool) -> Out
             stderr=subprocess.STDOUT,
             cwd=directory,
             env=_environment(directory),
-            pass_fds=(telling,),
+            pass_fds=(taking, telling),
             start_new_session=True,
         )
         os.close(telling)
@@ -173,9 +182,9 @@ def _run(program: str, language: Language, limits: Limits, *, weak: bool) -> Out
             end = _end(process.returncode, reached=told == word)
         return Outcome(end, printed.decode("utf-8", "replace"), seconds)
     finally:
-        os.close(listening)
-        if telling >= 0:
-            os.close(telling)
+        for pipe in (taking, giving, listening, telling):
+            if pipe >= 0:
+                os.close(pipe)
         _remove(directory)
 
 
@@ -230,25 +239,24 @@ def _end(status: int, *, reached: bool) -> End:
     return "killed" if status < 0 else "failed"
 
 
-def _command(program: Path, language: Language, limits: Limits, *, weak: bool) -> list[str]:
+def _command(
+    target: list[str], directory: Path, language: Language, limits: Limits, *, weak: bool
+) -> list[str]:
+    """What confines itself and becomes the interpreter of `target`, the launcher's command line."""
     python = os.path.realpath(sys.executable)
     seconds = int(limits.seconds) + 1
     bounds = {"CPU": seconds, "FSIZE": limits.file, "CORE": 0, "NOFILE": 256}
     if language == "javascript":
-        interpreter = _node()
-        memory = max(limits.memory >> 21, 16)
-        target = [interpreter, f"--max-old-space-size={memory}", str(program)]
+        target = [_node(), f"--max-old-space-size={max(limits.memory >> 21, 16)}", *target]
         bounds["DATA"] = limits.memory
     else:
         # The hash seed of the environment is read, nothing of the user's is.
-        target = [python, "-SsBP", str(program)]
-        if weak:
-            target[2:] = ["-c", _WEAK, str(program)]
+        target = [python, "-SsBP", *target]
         bounds["AS"] = limits.memory
     told = {
         "strict": not weak,
-        "read": [*_SYSTEM, sys.base_prefix, sys.base_exec_prefix, str(program.parent)],
-        "write": [str(program.parent), "/dev/null"],
+        "read": [*_SYSTEM, sys.base_prefix, sys.base_exec_prefix, str(directory)],
+        "write": [str(directory), "/dev/null"],
         "limits": bounds,
         "program": target,
     }
@@ -274,15 +282,36 @@ _SYSTEM = (
     *("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"),
 )
 """What a program may read beside its interpreter and its directory."""
-_STRICT_ASSERT = (
-    "console.assert = (right, ...said) => "
-    '{ if (!right) throw new Error("Assertion failed " + said.join(" ")); }; '
-)
-_WEAK = """
-import runpy, sys
+_LAUNCHERS: dict[Language, str] = {
+    "python": """
+import os, sys
+launcher = sys.modules["__main__"]
+path, taking, telling = sys.argv[1:]
+sys.argv[:] = [path]
+program = sys.modules["__main__"] = type(sys)("__main__")
+program.__file__ = path
+with open(path, "rb") as file:
+    code = compile(file.read(), path, "exec", dont_inherit=True)
+exec(code, program.__dict__)
+os.write(int(telling), os.read(int(taking), 64))
+""",
+    "javascript": """
+const [node, , path, taking, telling] = process.argv;
+process.argv = [node, path];
+console.assert = (right, ...said) => {
+  if (!right) throw new Error("Assertion failed " + said.join(" "));
+};
+require("module")._load(path, null, true);
+const word = Buffer.alloc(64), fs = require("fs");
+fs.writeSync(Number(telling), word, 0, fs.readSync(Number(taking), word));
+""",
+}
+"""They run a program as its interpreter would, and take and tell the word when it has come to its
+end. JavaScript's failed assertions are made errors."""
+_NO_SOCKETS = """
+import sys
 def refuse(event, arguments):
     if event.startswith("socket."):
         raise PermissionError("no network in here")
 sys.addaudithook(refuse)
-runpy.run_path(sys.argv[1], run_name="__main__")
 """
