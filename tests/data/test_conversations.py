@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hanlin.data.conversations import Conversation, read_conversations
+from hanlin.data.conversations import Conversation, columns_of, read_conversations
 from hanlin.data.preferences import Preference, read_preferences
 from hanlin.errors import ConfigError, InputError
 
@@ -142,6 +142,25 @@ def test_columns_are_named_or_numbered(tmp_path: Path) -> None:
     assert list(found.messages) == [ASKED, SAID]
     with pytest.raises(ConfigError, match=r"data\.columns\.ouput means nothing"):
         read([{"q": "x"}], tmp_path, columns={"ouput": "q"})
+    with pytest.raises(ConfigError, match="'r', and there is no such column"):
+        read([{"q": "x", "output": "y"}], tmp_path, columns={"instruction": "r"})
+    rows = [{"q": "x", "output": "y"}, {"instruction": "x", "output": "y"}]
+    assert len(read(rows, tmp_path, columns={"instruction": "q"}, skip_bad=True)) == 1
+
+
+def test_the_columns_that_all_rows_share_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows: list[dict[str, Any]] = [
+        {"prompt": "x", "response": "y", "system": "z"},
+        {"prompt": "x", "response": "y"},
+    ]
+    told: list[str] = []
+    for more in ([], [{"messages": [ASKED, SAID]}]):
+        path.write_text("\n".join(map(json.dumps, rows + more)), encoding="utf-8")
+        read_conversations([str(path)], columns={}, skip_bad=False, tell=told.append)
+        found = {} if more else {"instruction": "prompt", "output": "response"}
+        assert columns_of([str(path)], columns={}) == found
+    assert told == ["Columns: instruction is prompt, output is response."]
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
@@ -168,6 +187,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         "turn 2 has a weight, which hanlin does not follow",
     ),
     "half a character": ({"instruction": "\ud800", "output": "x"}, "half a character"),
+    "two questions": (
+        {"prompt": "x", "question": "y", "output": "z"},
+        "Several columns may be the instruction: prompt, question",
+    ),
 }
 
 
@@ -205,7 +228,7 @@ def test_no_row_makes_the_reader_fail(
         file.write("\n" + json.dumps(good))
 
     def told(text: str) -> None:
-        assert "cannot be used" in text
+        assert "cannot be used" in text or text.startswith("Columns: ")
 
     for reader in (read_conversations, read_preferences):
         reader([str(path)], columns={}, skip_bad=True, tell=told)

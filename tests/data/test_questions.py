@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hanlin.data.squad import Gold, Question, locate, read_questions
+from hanlin.data.squad import Gold, Question, columns_of, locate, read_questions
 from hanlin.errors import ConfigError, FormatError, InputError
 
 CONTEXT = "The academy was founded in 738. It was closed in 1911."
@@ -125,7 +125,7 @@ def test_csv_and_named_columns(tmp_path: Path) -> None:
     first, second = read(tmp_path, text, name="a.csv", columns=columns)
     assert first.answers == (Gold("738", 27),)
     assert second.answers == ()
-    with pytest.raises(ConfigError, match="no column 'qq'"):
+    with pytest.raises(ConfigError, match="'qq', and there is no such column"):
         read(tmp_path, text, name="a.csv", columns=columns | {"question": "qq"})
     with pytest.raises(ConfigError, match="quest"):
         read(tmp_path, text, name="a.csv", columns={"quest": "q"})
@@ -146,6 +146,29 @@ def test_csv_and_named_columns(tmp_path: Path) -> None:
 def test_rows_that_cannot_be_used(tmp_path: Path, row: dict[str, Any], why: str) -> None:
     with pytest.raises(InputError, match=why):
         read(tmp_path, json.dumps(row), name="a.jsonl")
+
+
+def test_a_row_without_the_named_column_is_a_bad_row(tmp_path: Path) -> None:
+    rows = [{"q": "When?", "context": CONTEXT, "answer": "738"}, {"context": CONTEXT}]
+    text = "\n".join(map(json.dumps, rows))
+    given: dict[str, Any] = {"name": "a.jsonl", "columns": {"question": "q"}}
+    with pytest.raises(InputError, match=r"1 of 2 rows.*row 2: there is no column 'q'"):
+        read(tmp_path, text, **given)
+    told: list[str] = []
+    [question] = read(tmp_path, text, told, skip_bad=True, **given)
+    assert question.question == "When?"
+    assert "1 of 2 rows" in told[-1]
+
+
+def test_the_columns_that_play_the_parts_are_told(tmp_path: Path) -> None:
+    told: list[str] = []
+    read(tmp_path, {"query": "When?", "passage": CONTEXT, "answer": "738"}, told, name="a.jsonl")
+    assert told == ["Columns: question is query, context is passage, answers is answer."]
+    source = [str(tmp_path / "a.jsonl")]
+    found = {"question": "query", "context": "passage", "answers": "answer"}
+    assert columns_of(source, columns={}) == found
+    read(tmp_path, squad(asked("738", 27)))
+    assert columns_of([str(tmp_path / "a.json")], columns={}) == {}
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hanlin.data.conll import (
     TaggedText,
     chunks,
+    columns_of,
     labels_of,
     marks_entities,
     read_tagged,
@@ -60,7 +61,7 @@ def test_conll_takes_the_first_column_and_the_last(tmp_path: Path, ending: str) 
 def test_other_columns_by_number(tmp_path: Path) -> None:
     [first, _] = read(tmp_path / "a.txt", CONLL, columns={"tags": "2"})
     assert first.tags == ("NNP", "VBZ", "JJ", "NN")
-    with pytest.raises(ConfigError, match="no column '5'"):
+    with pytest.raises(ConfigError, match="'5', and there is no such column"):
         read(tmp_path / "a.txt", CONLL, columns={"tags": "5"})
     with pytest.raises(ConfigError, match="tags"):
         read(tmp_path / "a.txt", CONLL, columns={"tag": "2"})
@@ -101,6 +102,27 @@ def test_tables_with_lists(tmp_path: Path) -> None:
     array = json.dumps([{"w": ["a"], "t": ["O"], "text": "a"}])
     [only] = read(tmp_path / "b.json", array, columns={"tokens": "w", "tags": "t"})
     assert only == tagged(["a"], ["O"])
+
+
+def test_a_row_without_the_named_column_is_a_bad_row(tmp_path: Path) -> None:
+    rows = [{"w": ["a"], "tags": ["O"]}, {"tags": ["O"]}, {"w": "a", "tags": ["O"]}]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    given = {"columns": {"tokens": "w"}}
+    with pytest.raises(InputError, match=r"2 of 3 rows.*row 2: it has no list 'w' of tokens"):
+        read(tmp_path / "a.jsonl", lines, **given)
+    told: list[str] = []
+    assert len(read(tmp_path / "a.jsonl", lines, told, skip_bad=True, **given)) == 1
+    assert "2 of 3 rows" in told[-1]
+
+
+def test_where_words_and_tags_stand_is_told(tmp_path: Path) -> None:
+    told: list[str] = []
+    read(tmp_path / "a.txt", CONLL, told)
+    read(tmp_path / "a.conllu", CONLLU, told, columns={"tags": "xpos"})
+    assert told == ["Columns: tokens is 1, tags is 4.", "Columns: tokens is form, tags is xpos."]
+    paths = [str(tmp_path / name) for name in ("a.txt", "a.conllu")]
+    assert columns_of(paths[:1], columns={}) == {"tokens": "1", "tags": "4"}
+    assert columns_of(paths, columns={}) == {}
 
 
 @pytest.mark.parametrize(

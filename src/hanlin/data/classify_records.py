@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from hanlin.data.columns import looks_like_labels, looks_like_text, open_table
+from hanlin.data.columns import looks_like_labels, looks_like_text, open_table, tell_columns
 from hanlin.data.records import collect, label_in, labels_in, text_in
 from hanlin.errors import InputError
 from hanlin.text.tables import USUAL, BadRow, Row
@@ -43,8 +43,7 @@ def read_classify(
     several too. Raises `ConfigError` and `InputError` naming the columns or rows at fault.
     """
     rows, found = _open(sources, columns, file_labels, tell)
-    if set(found.items()) - set(columns.items()):
-        tell(f"Columns: {', '.join(f'{role} is {name}' for role, name in found.items())}.")
+    tell_columns(found, columns, tell)
     pair = found.get("text_pair")
 
     def parse(row: Row) -> ClassifyRecord:

@@ -30,12 +30,7 @@ def find_columns(
     does not exist (with the nearest), for one that is missing, and for several that may be meant.
     """
     check_roles(given, roles)
-    for role, column in given.items():
-        if column not in names:
-            raise ConfigError(
-                f"data.columns.{role} is {column!r}, and there is no such column."
-                f"{nearest(column, list(names))} There are: {_shown(names)}."
-            )
+    check_columns(given, names)
     found = dict(given)
     for role, usual in roles.items():
         if role not in found and (called := _by_name(role, usual, names, found)) is not None:
@@ -55,6 +50,34 @@ def check_roles(given: Iterable[str], roles: Collection[str]) -> None:
                 f"data.columns.{role} means nothing to this task.{nearest(role, list(roles))} "
                 f"It has: {', '.join(roles)}."
             )
+
+
+def check_columns(given: Mapping[str, str], names: Collection[str]) -> None:
+    """Raise `ConfigError` for a column in `given` that is none of `names`: those of all rows, as a
+    row that alone lacks it is a bad row."""
+    for role, column in given.items():
+        if column not in names:
+            raise ConfigError(
+                f"data.columns.{role} is {column!r}, and there is no such column."
+                f"{nearest(column, list(names))} There are: {_shown(list(names))}."
+            )
+
+
+def shared_columns(each: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Of the columns that play the parts in every row, those in which all rows agree."""
+    rows = iter(each)
+    found = dict(next(rows, {}))
+    for row in rows:
+        found = {role: column for role, column in found.items() if row.get(role) == column}
+    return found
+
+
+def tell_columns(
+    found: Mapping[str, str], given: Mapping[str, str], tell: Callable[[str], None]
+) -> None:
+    """Say which column plays which part, where some were found and not given."""
+    if found.items() - given.items():
+        tell(f"Columns: {', '.join(f'{role} is {name}' for role, name in found.items())}.")
 
 
 def header_of(given: Mapping[str, str]) -> bool | None:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hanlin.data.columns import check_columns, check_roles, shared_columns, tell_columns
 from hanlin.data.records import BadRowError, collect
-from hanlin.errors import ConfigError, nearest
 from hanlin.metrics.tags import conlleval, place_of
 from hanlin.text.compression import decompressed
 from hanlin.text.encodings import Decoder
@@ -27,8 +27,10 @@ SEGMENTS = "segments"
 WORD = "word"
 """What `SEGMENTS` calls every word: B-word where one begins, I-word where it goes on."""
 
-_TOKENS = ("tokens", "words", "form", "token", "word", "词", "词语", "字")
-_TAGS = ("tags", "ner_tags", "labels", "tag", "pos_tags", "label", "upos", "标签", "标注")
+_USUAL = {
+    "tokens": ("tokens", "words", "form", "token", "word", "词", "词语", "字"),
+    "tags": ("tags", "ner_tags", "labels", "tag", "pos_tags", "label", "upos", "标签", "标注"),
+}
 _TABLES = ("jsonl", "json", "parquet")
 _PLAIN = re.compile(r"[BIESLUMO](-.+)?")
 
@@ -86,22 +88,45 @@ def read_tagged(
 
     columns: `tokens` and `tags`, by name (tables, CoNLL-U) or number from 1 (CoNLL); without them
     the usual names, the first column and the last, or form and upos. `tags: segments` takes the
-    borders of the words for tags. Raises `ConfigError` for a column that there is not, `InputError`
+    borders of the words for tags. Raises `ConfigError` for a column that no row has, `InputError`
     for rows that cannot be used.
     """
     given = dict(columns or {})
-    if unknown := [role for role in given if role not in ("tokens", "tags")]:
-        raise ConfigError(
-            f"data.columns.{unknown[0]} means nothing to a tagger."
-            f"{nearest(unknown[0], ['tokens', 'tags'])} Give tokens and tags."
-        )
+    rows = _rows(sources, given)
+    tell_columns(_columns(rows, given), given, tell)
+    return collect(rows, lambda row: _record(row, given), skip_bad=skip_bad, tell=tell)
+
+
+def columns_of(sources: Sequence[str], *, columns: Mapping[str, str]) -> dict[str, str]:
+    """Where the words and their tags stand, as `read_tagged` finds them."""
+    return _columns(_rows(sources, columns), columns)
+
+
+def _rows(sources: Sequence[str], given: Mapping[str, str]) -> list[Row | BadRow]:
+    """All rows; raises `ConfigError` for a column that none has."""
+    check_roles(given, _USUAL)
     rows: list[Row | BadRow] = []
     for file in find(sources).files:
         if file.format in _TABLES:
             rows += read_rows(str(file.path))
         else:
             rows += _conllu(file) if _named(file, "conllu") else _conll(file)
-    return collect(rows, lambda row: _record(row, given), skip_bad=skip_bad, tell=tell)
+    good = [row for row in rows if isinstance(row, Row)]
+    if good:
+        names = dict.fromkeys(name for row in good for name in _lists(row.values))
+        check_columns({k: v for k, v in given.items() if (k, v) != ("tags", SEGMENTS)}, names)
+    return rows
+
+
+def _columns(rows: Sequence[Row | BadRow], given: Mapping[str, str]) -> dict[str, str]:
+    """What was given, and the other part where one column plays it in every row."""
+
+    def plays(row: Row) -> dict[str, str]:
+        names = {role: _usual(row.values, role) for role in _USUAL}
+        return {role: name for role, name in names.items() if name is not None}
+
+    found = shared_columns(plays(row) for row in rows if isinstance(row, Row))
+    return {**found, **given}
 
 
 def labels_of(records: Sequence[TaggedText]) -> tuple[str, ...]:
@@ -141,13 +166,13 @@ def segments(words: Sequence[str], text: str | None = None) -> TaggedText:
 
 def _record(row: Row, given: Mapping[str, str]) -> TaggedText:
     values = row.values
-    tokens = _column(values, "tokens", given, _TOKENS)
+    tokens = _column(values, "tokens", given)
     words = _texts(values[tokens], tokens)
     text = values.get("text")
     text = text if isinstance(text, str) else None
     if given.get("tags") == SEGMENTS:
         return _checked(segments(words, text))
-    column = _column(values, "tags", given, _TAGS)
+    column = _column(values, "tags", given)
     tags = _texts(values[column], column)
     if len(words) != len(tags):
         raise BadRowError(f"it has {len(words)} tokens and {len(tags)} tags.")
@@ -162,24 +187,31 @@ def _checked(record: TaggedText) -> TaggedText:
     return record
 
 
-def _column(
-    values: Mapping[str, Any], role: str, given: Mapping[str, str], usual: Sequence[str]
-) -> str:
+def _column(values: Mapping[str, Any], role: str, given: Mapping[str, str]) -> str:
     """Where the tokens or the tags stand."""
-    names = [name for name, value in values.items() if isinstance(value, list | tuple)]
     if role in given:
-        if given[role] not in names:
-            raise ConfigError(
-                f"There is no column {given[role]!r} of {role}.{nearest(given[role], names)} "
-                f"The columns are: {', '.join(names) or 'none'}."
-            )
+        if given[role] not in (names := _lists(values)):
+            there = ", ".join(names) or "none"
+            raise BadRowError(f"it has no list {given[role]!r} of {role}; there are: {there}.")
         return given[role]
-    for name in usual:
+    if (found := _usual(values, role)) is None:
+        raise BadRowError(f"it has no list of {role} ({', '.join(values) or 'nothing'} is there).")
+    return found
+
+
+def _usual(values: Mapping[str, Any], role: str) -> str | None:
+    """The column that is usually called so; of numbered ones the first and the last."""
+    names = _lists(values)
+    for name in _USUAL[role]:
         if name in names:
             return name
     if names and all(name.isdigit() for name in names):
         return names[0] if role == "tokens" else names[-1]
-    raise BadRowError(f"it has no list of {role} ({', '.join(values) or 'nothing'} is there).")
+    return None
+
+
+def _lists(values: Mapping[str, Any]) -> list[str]:
+    return [name for name, value in values.items() if isinstance(value, list | tuple)]
 
 
 def _texts(value: Any, column: str) -> list[str]:

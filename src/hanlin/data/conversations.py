@@ -11,12 +11,20 @@ is read by its own columns.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hanlin.data.columns import check_roles, find_columns, header_of
+from hanlin.data.columns import (
+    check_columns,
+    check_roles,
+    find_columns,
+    header_of,
+    shared_columns,
+    tell_columns,
+)
 from hanlin.data.records import BadRowError, collect
+from hanlin.errors import ConfigError
 from hanlin.text.tables import BadRow, Row, read_rows
 from hanlin.tokenizers.chat import Message
 
@@ -30,6 +38,8 @@ ROLES: dict[str, tuple[str, ...]] = {
     "tools": ("tools", "functions", "工具"),
 }
 """What a row may have -> what its columns are usually called."""
+
+_NEEDED = ("messages", "instruction", "output", "chosen", "rejected")
 
 SPEAKERS = {
     "system": "system",
@@ -70,10 +80,23 @@ def read_conversations(
     """The conversations of files in any of these layouts.
 
     columns: which column plays which of the parts in `ROLES`; others are found by their usual
-    names. Raises `ConfigError` for a part that there is not, and what `collect` raises.
+    names. Raises `ConfigError` for a part that there is not and a column that no row has, and what
+    `collect` raises.
     """
     rows = rows_of(sources, columns, roles=ROLES, tell=tell)
+    tell_columns(plain_columns(rows, columns, ROLES), columns, tell)
     return collect(rows, lambda row: conversation_in(row, columns), skip_bad=skip_bad, tell=tell)
+
+
+def columns_of(
+    sources: Sequence[str],
+    *,
+    columns: Mapping[str, str],
+    roles: Mapping[str, Sequence[str]] = ROLES,
+) -> dict[str, str]:
+    """Which column plays which part in every row; others are found row by row."""
+    rows = rows_of(sources, columns, roles=roles, tell=lambda text: None)
+    return plain_columns(rows, columns, roles)
 
 
 def rows_of(
@@ -82,10 +105,34 @@ def rows_of(
     *,
     roles: Mapping[str, Sequence[str]],
     tell: Callable[[str], None],
-) -> Iterable[Row | BadRow]:
-    """The rows of files; raises `ConfigError` for a part in `columns` that is none of `roles`."""
+) -> list[Row | BadRow]:
+    """The rows of files; raises `ConfigError` for a part in `columns` that is none of `roles`, and
+    for a column that no row has."""
     check_roles(columns, roles)
-    return read_rows(list(sources), header=header_of(columns), tell=tell)
+    rows = list(read_rows(list(sources), header=header_of(columns), tell=tell))
+    if layouts := _layouts(rows):
+        check_columns(columns, dict.fromkeys(name for names in layouts for name in names))
+    return rows
+
+
+def plain_columns(
+    rows: Sequence[Row | BadRow], given: Mapping[str, str], roles: Mapping[str, Sequence[str]]
+) -> dict[str, str]:
+    """What was given, and of the parts that a row cannot do without those that one column plays in
+    every row."""
+    found = []
+    for names in _layouts(rows):
+        try:
+            found.append(find_columns(names, roles, {}, [], optional=roles.keys()))
+        except ConfigError:  # several may be meant: these rows are bad ones
+            continue
+    needed = {role: name for role, name in shared_columns(found).items() if role in _NEEDED}
+    return {**needed, **given}
+
+
+def _layouts(rows: Sequence[Row | BadRow]) -> list[tuple[str, ...]]:
+    """The names of columns that rows have, each combination once."""
+    return list(dict.fromkeys(tuple(row.values) for row in rows if isinstance(row, Row)))
 
 
 def conversation_in(row: Row, columns: Mapping[str, str]) -> Conversation:
@@ -122,7 +169,10 @@ def parts_in(
             raise BadRowError(
                 f"there is no column {column!r} ({role}); there are: {columns_in(row)}."
             )
-    found = find_columns(list(row.values), roles, columns, [row], optional=roles.keys())
+    try:
+        found = find_columns(list(row.values), roles, columns, [row], optional=roles.keys())
+    except ConfigError as error:
+        raise BadRowError(str(error)) from error
     values = {role: row.values[column] for role, column in found.items()}
     return {role: value for role, value in values.items() if value not in (None, "", [])}
 

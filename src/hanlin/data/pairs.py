@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from hanlin.data.columns import find_columns, header_of, peek
+from hanlin.data.columns import find_columns, header_of, peek, tell_columns
 from hanlin.data.records import collect, text_in
 from hanlin.errors import FormatError, InputError
 from hanlin.text.compression import decompressed
@@ -66,23 +66,49 @@ def read_pair_records(
     """
     listed = [sources] if isinstance(sources, str | Path) else list(sources)
     files = find(listed).files
-    texts = not columns and not any(file.format in _TABLES for file in files)
-    if texts and (all(file.format == "po" for file in files) or len(files) == 2):
+    if _without_columns(files, columns):
         rows = (Row({"source": s, "target": t}, _both_names(files), n)
                 for n, (s, t) in enumerate(read_pairs(listed), 1))  # fmt: skip
         return collect(rows, lambda row: _record(row, "source", ["target"]),
                        skip_bad=skip_bad, tell=tell)  # fmt: skip
-    given = dict(columns)
-    first, *more = [name.strip() for name in given.get("target", "").split(",")]
-    if first:
-        given["target"] = first
-    table, seen = peek(map(_flat, read_rows(listed, header=header_of(given), tell=tell)))
-    names = list(dict.fromkeys(name for row in seen for name in row.values))
-    found = find_columns(names, ROLES, given, seen)
-    targets = [found["target"], *more]
+    table, found = _open(listed, columns, tell)
+    tell_columns(found, columns, tell)
+    targets = _names(found["target"])
     return collect(
         table, lambda row: _record(row, found["source"], targets), skip_bad=skip_bad, tell=tell
     )
+
+
+def columns_of(sources: Sequence[str], *, columns: Mapping[str, str]) -> dict[str, str]:
+    """Which column of tables is read and which written, as `read_pair_records` finds them; nothing
+    of .po files and of two aligned ones."""
+    if _without_columns(find(sources).files, columns):
+        return {}
+    return _open(sources, columns, lambda text: None)[1]
+
+
+def _without_columns(files: Sequence[SourceFile], columns: Mapping[str, str]) -> bool:
+    """Whether these are .po files, or two text files whose lines belong together."""
+    texts = not columns and not any(file.format in _TABLES for file in files)
+    return texts and (all(file.format == "po" for file in files) or len(files) == 2)
+
+
+def _open(
+    sources: Sequence[str | Path], columns: Mapping[str, str], tell: Tell
+) -> tuple[Iterator[Row | BadRow], dict[str, str]]:
+    """The rows, and the columns of both sides; those of several references with commas between."""
+    given = dict(columns)
+    first, *more = _names(given.get("target", ""))
+    if first:
+        given["target"] = first
+    table, seen = peek(map(_flat, read_rows(list(sources), header=header_of(given), tell=tell)))
+    names = list(dict.fromkeys(name for row in seen for name in row.values))
+    found = find_columns(names, ROLES, given, seen)
+    return table, {**found, "target": ",".join([found["target"], *more])}
+
+
+def _names(target: str) -> list[str]:
+    return [name.strip() for name in target.split(",")]
 
 
 def _record(row: Row, source: str, targets: Sequence[str]) -> PairRecord:

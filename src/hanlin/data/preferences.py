@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hanlin.data.columns import tell_columns
 from hanlin.data.conversations import (
     ROLES,
     asked,
     columns_in,
     parts_in,
+    plain_columns,
     rows_of,
     tools_in,
     turns,
@@ -54,9 +56,11 @@ def read_preferences(
     """The pairs of files in any of these layouts.
 
     columns: which column plays which of the parts in `PAIR_ROLES`; others are found by their usual
-    names. Raises `ConfigError` for a part that there is not, and what `collect` raises.
+    names. Raises `ConfigError` for a part that there is not and a column that no row has, and what
+    `collect` raises.
     """
     rows = rows_of(sources, columns, roles=PAIR_ROLES, tell=tell)
+    tell_columns(plain_columns(rows, columns, PAIR_ROLES), columns, tell)
     return collect(rows, lambda row: preference_in(row, columns), skip_bad=skip_bad, tell=tell)
 
 

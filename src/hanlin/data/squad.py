@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hanlin.data.columns import check_columns, check_roles, shared_columns, tell_columns
 from hanlin.data.records import BadRowError, collect, text_in
-from hanlin.errors import ConfigError, FormatError, nearest
+from hanlin.errors import FormatError
 from hanlin.text.compression import decompressed
 from hanlin.text.encodings import Decoder
 from hanlin.text.sources import SourceFile, find
@@ -90,21 +91,13 @@ def read_questions(
 
     An answer that is not at its stated place is searched for in the context, and the nearest place
     taken; a question with answers of which none occurs in its context is a bad row. columns: of
-    tables, by the roles in `ROLES`. Raises `ConfigError` for a column that there is not,
+    tables, by the roles in `ROLES`. Raises `ConfigError` for a column that no row has,
     `FormatError` for a file that is not whole, `InputError` for rows that cannot be used.
     """
     given = dict(columns or {})
-    if unknown := [role for role in given if role not in ROLES]:
-        raise ConfigError(
-            f"data.columns.{unknown[0]} means nothing to extract."
-            f"{nearest(unknown[0], list(ROLES))} Give some of {', '.join(ROLES)}."
-        )
-    # Columns that are named are in a first row of names.
-    header = True if any(not name.isdigit() for name in given.values()) else None
-    rows: list[Row | BadRow] = []
-    for file in find(sources).files:
-        nested = _articles(file) if file.format == "json" else None
-        rows += read_rows(str(file.path), header=header, tell=tell) if nested is None else nested
+    rows, tables = _rows(sources, given, tell)
+    if len(tables) == len(rows):
+        tell_columns(_columns(tables, given), given, tell)
     found = collect(rows, lambda row: _question(row, given), skip_bad=skip_bad, tell=tell)
     if moved := sum(question.moved for question in found):
         tell(f"{moved} answers were not at their stated place and were found elsewhere.")
@@ -114,6 +107,46 @@ def read_questions(
             "that do."
         )
     return found
+
+
+def columns_of(sources: Sequence[str], *, columns: Mapping[str, str]) -> dict[str, str]:
+    """Which column of tables plays which part, as `read_questions` finds them; nothing of SQuAD's
+    or CMRC's layout, which has its own."""
+    rows, tables = _rows(sources, columns, lambda text: None)
+    return _columns(tables, columns) if len(tables) == len(rows) else {}
+
+
+def _rows(
+    sources: Sequence[str], given: Mapping[str, str], tell: Callable[[str], None]
+) -> tuple[list[Row | BadRow], list[Row | BadRow]]:
+    """All rows, and those of tables; raises `ConfigError` for a column that none has."""
+    check_roles(given, ROLES)
+    # Columns that are named are in a first row of names.
+    header = True if any(not name.isdigit() for name in given.values()) else None
+    rows: list[Row | BadRow] = []
+    tables: list[Row | BadRow] = []
+    for file in find(sources).files:
+        nested = _articles(file) if file.format == "json" else None
+        if nested is None:
+            tables += (own := list(read_rows(str(file.path), header=header, tell=tell)))
+        else:
+            own = list(nested)
+        rows += own
+    good = [row for row in rows if isinstance(row, Row)]
+    if good:
+        check_columns(given, dict.fromkeys(name for row in good for name in row.values))
+    return rows, tables
+
+
+def _columns(rows: Sequence[Row | BadRow], given: Mapping[str, str]) -> dict[str, str]:
+    """What was given, and the other parts that one column plays in every row."""
+
+    def plays(row: Row) -> dict[str, str]:
+        names = {role: _name(row.values, role, {}) for role in ("question", "context", "answers")}
+        return {role: name for role, name in names.items() if name is not None}
+
+    found = shared_columns(plays(row) for row in rows if isinstance(row, Row))
+    return {**found, **given}
 
 
 def locate(text: str, context: str, start: int | None = None) -> int | None:
@@ -173,9 +206,8 @@ def _name(values: Mapping[str, Any], role: str, given: Mapping[str, str]) -> str
     if role not in given:
         return next((name for name in ROLES[role] if name in values), None)
     if given[role] not in values:
-        raise ConfigError(
-            f"There is no column {given[role]!r} for {role}.{nearest(given[role], list(values))} "
-            f"The columns are: {', '.join(values)}."
+        raise BadRowError(
+            f"there is no column {given[role]!r} ({role}); there are: {', '.join(values)}."
         )
     return given[role]
 

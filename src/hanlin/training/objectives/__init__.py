@@ -77,6 +77,10 @@ class RecordObjective(Objective, Protocol):
     ) -> list[Any]:
         """The records of files in every layout that the task knows; frozen dataclasses."""
 
+    def columns(self, sources: Sequence[str], data: "DataSettings") -> dict[str, str]:
+        """Which column of them plays which part; what the data section says, completed. Nothing of
+        files that have none."""
+
     def adapt(self, config: "ModelConfig", records: Sequence[Any]) -> "ModelConfig":
         """The config of the network that is trained: its head, its labels."""
 

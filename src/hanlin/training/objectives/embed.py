@@ -10,7 +10,7 @@ checkpoint.activation saves it exactly. Several processes contrast each its own 
 Matryoshka dimensions: Kusupati et al. 2022.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hanlin.data.batch import Batch
-from hanlin.data.columns import open_table
+from hanlin.data.columns import open_table, tell_columns
 from hanlin.data.examples import Ids
 from hanlin.data.records import BadRowError, collect, text_in
 from hanlin.data.tokens import TokenArray
@@ -29,7 +29,7 @@ from hanlin.models.config import ModelConfig
 from hanlin.models.heading import with_head
 from hanlin.models.pooling import MODES, Pooling
 from hanlin.models.transformer import Transformer
-from hanlin.text.tables import USUAL, Row
+from hanlin.text.tables import USUAL, BadRow, Row
 from hanlin.tokenizers import Tokenizer
 from hanlin.training.objectives.rows import real, stacked
 
@@ -103,6 +103,10 @@ class Embed:
     ) -> list[EmbedRecord]:
         """Rows with the columns anchor and positive, perhaps negative or score."""
         return read_embed_records(sources, columns=data.columns, skip_bad=data.skip_bad, tell=tell)
+
+    def columns(self, sources: Sequence[str], data: "DataSettings") -> dict[str, str]:
+        """Which column plays which part; what the data section says, completed."""
+        return _open(sources, data.columns, lambda text: None)[1]
 
     def fitted(self, records: Sequence[EmbedRecord], config: ModelConfig) -> Self:
         """With the pooling that suits the model. Raises `ConfigError` for dimensions it lacks."""
@@ -285,9 +289,8 @@ def read_embed_records(
 ) -> list[EmbedRecord]:
     """The records of tables; a negative may be missing from a row. Raises `ConfigError`,
     `FormatError` and `InputError`."""
-    rows, found = open_table(
-        sources, ROLES, given=columns, optional=("negative", "score"), tell=tell
-    )
+    rows, found = _open(sources, columns, tell)
+    tell_columns(found, columns, tell)
 
     def parse(row: Row) -> EmbedRecord:
         negative = row.values.get(found["negative"]) if "negative" in found else None
@@ -301,6 +304,12 @@ def read_embed_records(
         )
 
     return collect(rows, parse, skip_bad=skip_bad, tell=tell)
+
+
+def _open(
+    sources: Sequence[str], columns: Mapping[str, str], tell: Callable[[str], None]
+) -> tuple[Iterator[Row | BadRow], dict[str, str]]:
+    return open_table(sources, ROLES, given=columns, optional=("negative", "score"), tell=tell)
 
 
 def _score(row: Row, column: str) -> float:

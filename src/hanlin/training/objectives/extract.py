@@ -17,7 +17,7 @@ from torch import Tensor
 from hanlin.data.batch import Batch
 from hanlin.data.examples import Ids
 from hanlin.data.reading_windows import PairFrame, Pieces, Window, ask, pieces_of
-from hanlin.data.squad import Question, read_questions
+from hanlin.data.squad import Question, columns_of, read_questions
 from hanlin.errors import ConfigError
 from hanlin.models.config import ModelConfig
 from hanlin.models.heading import with_head
@@ -71,6 +71,10 @@ class Extract:
     ) -> list[Question]:
         """Questions of SQuAD's or CMRC's JSON, or of tables."""
         return read_questions(sources, columns=data.columns, skip_bad=data.skip_bad, tell=tell)
+
+    def columns(self, sources: Sequence[str], data: "DataSettings") -> dict[str, str]:
+        """Which column plays which part; what the data section says, completed."""
+        return columns_of(sources, columns=data.columns)
 
     def adapt(self, config: ModelConfig, records: Sequence[Question]) -> ModelConfig:
         """The model with a head of two outputs a token."""

@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from hanlin.data.batch import IGNORE, Batch
-from hanlin.data.conversations import Conversation, read_conversations
+from hanlin.data.conversations import Conversation, columns_of, read_conversations
 from hanlin.data.examples import Ids
 from hanlin.data.packing import best_fit
 from hanlin.data.turns import Turns, chatml, shows_tools, turns_of
@@ -53,6 +53,10 @@ class Instruct:
     ) -> list[Conversation]:
         """Conversations of alpaca, ShareGPT, messages (OpenAI), prompt and completion."""
         return read_conversations(sources, columns=data.columns, skip_bad=data.skip_bad, tell=tell)
+
+    def columns(self, sources: Sequence[str], data: "DataSettings") -> dict[str, str]:
+        """Which column plays which part; what the data section says, completed."""
+        return columns_of(sources, columns=data.columns)
 
     def adapt(self, config: "ModelConfig", records: Sequence[Conversation]) -> "ModelConfig":
         """The model as it is."""

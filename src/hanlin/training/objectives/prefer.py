@@ -25,8 +25,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from hanlin.data.batch import IGNORE, Batch
+from hanlin.data.conversations import columns_of
 from hanlin.data.examples import Ids
-from hanlin.data.preferences import Preference, read_preferences
+from hanlin.data.preferences import PAIR_ROLES, Preference, read_preferences
 from hanlin.data.turns import answer_to
 from hanlin.errors import ConfigError, InputError
 from hanlin.models.heads import VocabularyHead
@@ -92,6 +93,10 @@ class Prefer:
     ) -> list[Preference]:
         """Pairs of TRL's layouts, of ShareGPT's and of alpaca's."""
         return read_preferences(sources, columns=data.columns, skip_bad=data.skip_bad, tell=tell)
+
+    def columns(self, sources: Sequence[str], data: "DataSettings") -> dict[str, str]:
+        """Which column plays which part; what the data section says, completed."""
+        return columns_of(sources, columns=data.columns, roles=PAIR_ROLES)
 
     def adapt(self, config: "ModelConfig", records: Sequence[Preference]) -> "ModelConfig":
         """The model as it is."""

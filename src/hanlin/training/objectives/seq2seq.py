@@ -15,7 +15,7 @@ from torch import Tensor
 from hanlin.data.batch import Batch
 from hanlin.data.examples import Ids
 from hanlin.data.framing import Frame
-from hanlin.data.pairs import PairRecord, read_pair_records
+from hanlin.data.pairs import PairRecord, columns_of, read_pair_records
 from hanlin.data.shards import end_token
 from hanlin.data.template import Template
 from hanlin.data.tokens import TokenArray
@@ -91,6 +91,10 @@ class Seq2Seq:
         return read_pair_records(
             sources, columns={**data.columns, **columns}, skip_bad=data.skip_bad, tell=tell
         )
+
+    def columns(self, sources: Sequence[str], data: "DataSettings") -> dict[str, str]:
+        """Which column plays which part; what the data section says, completed."""
+        return {} if data.source else columns_of(sources, columns=data.columns)
 
     def fitted(self, records: Sequence[PairRecord], config: ModelConfig) -> Self:
         """With the template that suits the model. Raises `ConfigError` where the given one does

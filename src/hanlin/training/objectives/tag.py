@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hanlin.data.batch import IGNORE, Batch
-from hanlin.data.conll import TaggedText, labels_of, read_tagged
+from hanlin.data.conll import TaggedText, columns_of, labels_of, read_tagged
 from hanlin.data.examples import Ids
 from hanlin.data.framing import Frame
 from hanlin.data.reading_windows import cut, firsts, home, pieces_of, words_of
@@ -62,6 +62,10 @@ class Tag:
     ) -> list[TaggedText]:
         """Sentences of CoNLL, CoNLL-U or tables with lists of tokens and tags."""
         return read_tagged(sources, columns=data.columns, skip_bad=data.skip_bad, tell=tell)
+
+    def columns(self, sources: Sequence[str], data: "DataSettings") -> dict[str, str]:
+        """Which column plays which part; what the data section says, completed."""
+        return columns_of(sources, columns=data.columns)
 
     def fitted(self, records: Sequence[TaggedText], config: ModelConfig) -> Self:
         """With the labels of the records; those of a model that tags already where it has all."""
