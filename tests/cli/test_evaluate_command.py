@@ -78,6 +78,10 @@ def test_in_chinese(hanlin, tiny_llama, held, monkeypatch):
         (["-o", "nowhere/report.html"], "folder"),
         (["--field", ""], "field"),
         (["--source", "1", "--target", "2"], "pairs"),
+        (["--setting", "rouge.stemmer=true"], "metric_settings"),
+        (["--setting", "rouge"], "key.path=value"),
+        (["--positive", "spam"], "positive"),
+        (["--against", "nowhere.txt"], "nowhere.txt"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(hanlin, tiny_llama, held, arguments, word):
@@ -86,6 +90,25 @@ def test_what_cannot_be_done_is_one_line(hanlin, tiny_llama, held, arguments, wo
     assert outcome.err.count("\n") == 1, outcome.err
     assert word in outcome.err
     assert outcome.out == ""
+
+
+def test_a_second_model_is_compared_with_an_interval_and_a_p_value(hanlin, tiny_llama, held):
+    outcome = hanlin("evaluate", tiny_llama, tiny_llama, held, "--split", "line")
+    assert outcome.status == 0, outcome.err
+    head = next(line for line in outcome.out.splitlines() if line.startswith("compared with"))
+    assert head.split()[-1] == "p"
+    assert "95 % interval" in head
+
+
+def test_written_texts_are_measured_as_set(hanlin, tiny_llama, tmp_path):
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("source\ttarget\n" + "a word\tThe words\n" * 3, encoding="utf-8")
+    outcome = hanlin(
+        *("evaluate", tiny_llama, pairs, "--objective", "seq2seq", "--max-new-tokens", 3),
+        *("--metrics", "rouge1", "--setting", "rouge.tokenize=characters", "--json"),
+    )
+    assert outcome.status == 0, outcome.err
+    assert "tok:characters" in outcome.json["metrics"]["rouge1"]["signature"]
 
 
 def test_what_is_not_there_or_empty_is_one_line(hanlin, tiny_llama, tiny_classifier, tmp_path):

@@ -10,6 +10,8 @@ import hanlin
 from hanlin.data.tokens import TokenArray
 from hanlin.errors import ConfigError, InputError
 from hanlin.evaluation import evaluate
+from hanlin.evaluation.page import summary
+from hanlin.tasks import LanguageModel
 from hanlin.training.objectives import SpanCorruption
 from tiny_models import CORPUS, byte_tokenizer
 
@@ -101,6 +103,45 @@ def test_pairs_come_from_columns_and_from_two_files(lm, tmp_path):
     want = evaluate(lm, pairs=PAIRS).metrics["loss"].value
     assert evaluate(lm, table, source="1", target="2").metrics["loss"].value == want
     assert evaluate(lm, sides).metrics["loss"].value == want
+
+
+def test_two_models_are_compared_pair_by_pair_where_both_read_the_same(lm, directory, monkeypatch):
+    other = hanlin.load(directory, dtype="float32")
+    other.name = "other"
+    with torch.no_grad():
+        for weight in other.network.parameters():
+            weight.mul_(0.9)
+    pairs = [*PAIRS, *((source[::-1], target) for source, target in PAIRS)]
+    found = evaluate(lm, pairs=pairs, against=[other])
+    alone = [evaluate(one, pairs=pairs).metrics["bits_per_byte"].value for one in (lm, other)]
+    behind = found.others[0].behind["bits_per_byte"]
+    assert behind.difference.value == pytest.approx(alone[0] - alone[1])
+    assert behind.difference.low < behind.difference.value < behind.difference.high
+    assert 0 < behind.p_value <= 1
+    page = summary(found).terminal(width=100, language="en")
+    assert "Compared on the same examples" in page
+    assert "bits/byte" in page
+
+    shorter = property(lambda self: 40 if self.name == "other" else None)
+    monkeypatch.setattr(LanguageModel, "context", shorter)
+    found = evaluate(lm, pairs=pairs, against=[other])
+    assert found.others[0].behind == {}
+    assert any("no paired test" in note for note in found.notes)
+
+
+def test_repairs_are_compared_row_by_row(lm, directory):
+    other = hanlin.load(directory, dtype="float32")
+    other.name = "other"
+    with torch.no_grad():
+        for weight in other.network.parameters():
+            weight.mul_(0.9)
+    asked = {"texts": CORPUS, "objective": "span-corruption", "context": 32}
+    found = evaluate(lm, against=[other], **asked)
+    name = "span_corruption_loss"
+    gain = found.metrics[name].value - evaluate(other, **asked).metrics[name].value
+    behind = found.others[0].behind[name]
+    assert behind.difference.value == pytest.approx(gain)
+    assert behind.difference.low < gain < behind.difference.high
 
 
 def test_pairs_that_do_not_fit_are_left_out_and_told(lm):

@@ -164,5 +164,6 @@ def test_two_language_models_are_compared_document_by_document(tmp_path):
     assert found.task is None
     apart = [other.metrics["bits_per_byte"].value for other in found.others]
     assert apart[1] == found.metrics["bits_per_byte"].value
-    assert found.others[0].saved.value == pytest.approx(apart[0] - apart[1])
-    assert found.others[1].saved.value == 0
+    behind = [other.behind["bits_per_byte"] for other in found.others]
+    assert behind[0].difference.value == pytest.approx(apart[1] - apart[0])
+    assert (behind[1].difference.value, behind[1].p_value) == (0, 1)

@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 from hanlin.errors import InputError
 from hanlin.metrics import classification, multilabel
 from hanlin.metrics.curves import average_precision, roc_area
+from hanlin.metrics.indicators import indicator_units
+from hanlin.metrics.labels import place_units
+from hanlin.metrics.probabilities import probability_units
 
 sk = pytest.importorskip("sklearn.metrics")
 
@@ -197,6 +200,43 @@ def test_names_and_places_say_the_same():
     other = classification([0, 1, 1], [0, 0, 1], names=["ham", "spam"], positive="ham")
     assert other.metrics["precision"].value == 0.5
     assert classification([True, False], [True, True]).names == ("False", "True")
+
+
+@pytest.mark.parametrize(
+    ("names", "positive"),
+    [
+        (["正面", "负面"], "正面"),
+        (["好评", "差评"], "好评"),
+        (["垃圾", "正常"], "垃圾"),
+        (["Spam", "ham"], "Spam"),
+        (["yes", "true"], "true"),
+        (["a", "b"], "b"),
+    ],
+)
+def test_the_positive_label_is_one_that_is_known_to_be_or_the_last(names, positive):
+    found = classification([0, 0, 1, 1], [0, 0, 0, 1], names=names)
+    assert f"positive:{positive}|" in found.metrics["f1"].signature
+    want = sk.f1_score([0, 0, 1, 1], [0, 0, 0, 1], pos_label=names.index(positive))
+    assert found.metrics["f1"].value == pytest.approx(want)
+
+
+@pytest.mark.parametrize("labels", [2, 4])
+def test_every_metric_can_be_compared_row_by_row(labels):
+    true, _, probabilities = drawn(5, 60, labels)
+    positive = 1 if labels == 2 else None
+    found = classification(true, scores=probabilities).metrics
+    units = place_units(true, probabilities.argmax(1), size=labels, positive=positive)
+    units |= probability_units(true, probabilities, positive=positive)
+    assert set(units) == set(found)
+    own = true[:, None] == np.arange(labels)
+    several = multilabel(own, scores=probabilities).metrics
+    both = indicator_units(own, probabilities >= 0.5, probabilities)
+    assert set(both) == set(several)
+    for name, score in [*found.items(), *several.items()]:
+        one = units[name] if name in found and score is found[name] else both[name]
+        again = one.score()
+        assert again.value == pytest.approx(score.value), name
+        assert (again.low, again.high) == pytest.approx((score.low, score.high), abs=0.03), name
 
 
 def test_scores_of_the_positive_alone_are_enough():

@@ -82,6 +82,21 @@ def test_chinese_is_counted_by_characters():
     assert rouge(["мама мыла раму"], ["мама мыла"])["rouge1"].value == pytest.approx(4 / 5)
 
 
+def test_of_two_languages_neither_is_lost():
+    english = ["the cat sat", "a dog ran home"] * 6
+    chinese = ["我喜欢猫", "天气很好"] * 5
+    references = english + chinese  # most letters are Latin, and so is the beginning
+    found = rouge(references, references)["rouge1"]
+    assert found.value == 1.0
+    assert "tok:characters" in found.signature
+    of_english = rouge_values(english, english[::-1])["rouge2"]
+    among_both = rouge_values(references, english[::-1] + chinese)["rouge2"]
+    assert (among_both[:12] == of_english).all()
+    assert "tok:words" in rouge(english, english)["rouge1"].signature
+    assert rouge(["é"], ["é"])["rouge1"].value == 1.0, "a word that ASCII leaves nothing of"
+    assert "tok:characters" in rouge(["a b"], [["a b", "我"]])["rouge1"].signature
+
+
 def test_chinese_is_counted_by_words():
     pytest.importorskip("rjieba")
     found = rouge(["我喜欢北京"], ["我喜欢上海"], tokenize="words-zh")

@@ -30,6 +30,19 @@ def split(corpus) -> tuple[list[str], list[list[str]]]:
     return [text for text, _ in corpus], [texts for _, texts in corpus]
 
 
+def test_where_some_references_are_chinese_both_languages_are_cut():
+    texts = ["The cat sat on the mat, today."] * 3 + ["我喜欢猫，也喜欢狗。"]
+    wanted = ["The cat sat on a mat, today."] * 3 + ["我喜欢猫，不喜欢狗。"]
+    found = bleu(texts, wanted)
+    assert "tok:zh" in found.signature
+    want = sacrebleu.BLEU(tokenize="zh").corpus_score(texts, [wanted]).score
+    assert found.value == pytest.approx(want)
+    assert "tok:13a" in bleu(texts[:3], wanted[:3]).signature
+    assert "asian:yes" in ter(texts, wanted).signature
+    japanese = ["猫が好きです。", "東京"]
+    assert "tok:13a" in bleu(japanese, japanese).signature
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     corpus=corpora,

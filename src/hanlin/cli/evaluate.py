@@ -1,7 +1,7 @@
 """``hanlin evaluate``: how good models are at their task, or how likely they find a text."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -10,9 +10,6 @@ from hanlin.cli.files import check_report
 from hanlin.cli.language import say
 from hanlin.cli.output import emit, note
 from hanlin.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command(
@@ -137,6 +134,37 @@ if TYPE_CHECKING:
     help=say("Only these, with commas between.", "只要这些指标，以逗号分隔。"),
 )
 @click.option(
+    "--setting",
+    "metric_settings",
+    multiple=True,
+    metavar="METRIC.NAME=VALUE",
+    help=say(
+        "Written texts: how a metric is computed, such as rouge.stemmer=true or "
+        "bleu.tokenize=intl; may be repeated.",
+        "写出的文本：指标的算法设置，如 rouge.stemmer=true 或 bleu.tokenize=intl；可多次给出。",
+    ),
+)
+@click.option(
+    "--positive",
+    metavar="LABEL",
+    help=say(
+        "Two labels: the one that F1, precision and recall are of [default: a known name such as "
+        "spam or 正面, else the last].",
+        "两个标签时：F1、精确率、召回率针对哪一个 [默认：已知的名称，如 spam、正面，"
+        "否则为最后一个]。",
+    ),
+)
+@click.option(
+    "--against",
+    "training_text",
+    multiple=True,
+    metavar="TRAINING",
+    help=say(
+        "Look for DATA in this training text or these token shards; may be repeated.",
+        "在此训练文本或词元分片中查找 DATA；可多次给出。",
+    ),
+)
+@click.option(
     "--limit",
     type=click.IntRange(min=1),
     metavar="BYTES",
@@ -183,6 +211,8 @@ def command(
     columns: tuple[str, ...],
     beams: int | None,
     max_new_tokens: int | None,
+    metric_settings: tuple[str, ...],
+    training_text: tuple[str, ...],
     **settings: Any,
 ) -> None:
     """Evaluate and print."""
@@ -197,8 +227,10 @@ def command(
             f"{data[-1]} is a model, and there is nothing to measure it on. Name the data after it."
         )
 
+    from hanlin.config import read_mapping
     from hanlin.evaluation import evaluate
     from hanlin.evaluation.page import report, summary
+    from hanlin.evaluation.written_metrics import MetricSettings
     from hanlin.reports.part import jsonable
     from hanlin.text.reading import ReadSettings
 
@@ -208,6 +240,8 @@ def command(
         model,
         list(rest),
         against=list(others),
+        training_text=list(training_text) or None,
+        metric_settings=read_mapping({}, metric_settings, into=MetricSettings),
         metrics=None if metrics is None else [name.strip() for name in metrics.split(",")],
         baselines=() if no_baselines else list(baselines) or None,
         columns=_columns(columns),

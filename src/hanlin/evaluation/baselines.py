@@ -35,7 +35,7 @@ def ngram(
         tokens=int(totals.tokens.sum()),
         seconds=time.perf_counter() - ready,
         training_seconds=ready - begin,
-        saved=None if model is None else model.saved(totals, seed=seed),
+        behind={} if model is None else model.behind(totals, seed=seed),
     )
 
 

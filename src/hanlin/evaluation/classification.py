@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from hanlin.data.classify_records import ClassifyRecord
 from hanlin.errors import InputError, nearest
-from hanlin.evaluation.judged import Judged
+from hanlin.evaluation.judged import Judged, refuse_kind
 from hanlin.metrics import classification, multilabel
-from hanlin.metrics.indicators import MultiLabel
-from hanlin.metrics.labels import Classification, averages
-from hanlin.metrics.units import Units, mean
+from hanlin.metrics.indicators import MultiLabel, indicator_units
+from hanlin.metrics.labels import Classification, place_units, positive_of
+from hanlin.metrics.probabilities import probability_units
 from hanlin.models.transformer import Transformer
 from hanlin.tasks.classifier import THRESHOLD, Classifier
+from hanlin.tasks.model import Model
 from hanlin.tokenizers import Tokenizer
 
 Floats = NDArray[np.float64]
@@ -43,31 +44,50 @@ class Found:
     """What the report of a classifier shows beside its metrics."""
 
     labels: tuple[str, ...]
+    positive: str | None
+    """The positive one, where there are two."""
     table: Classification | MultiLabel
     worst: tuple[Mistake, ...]
     """The likeliest mistakes first: those of the highest loss."""
 
 
 def measure(
-    model: Classifier,
+    model: Model,
     records: Sequence[ClassifyRecord],
     *,
+    among: Sequence[str] | None = None,
+    positive: str | None = None,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Judged:
     """Every metric of the model's labels and probabilities.
 
-    progress: called with the number of texts done. Raises `InputError` for a label that the model
-    does not know.
+    among: labels that are counted, the model's and others' that it is compared with (None: its
+    own). positive: the positive one of two (None: see `metrics.labels.positive_of`). progress:
+    called with the number of texts done. Raises `InputError` for a model that is no classifier, and
+    for a label that it does not know.
     """
+    usable(model, records)
+    assert isinstance(model, Classifier)
     begin = time.perf_counter()
     texts = [inputs_of(record) for record in records]
     scores = model.probabilities(texts, progress=progress)
     seconds = time.perf_counter() - begin
     return of_scores(
-        scores, records, name=model.name, labels=model.labels, multiple=model.multiple, seed=seed,
-        seconds=seconds,
+        scores, records, name=model.name, labels=model.labels, multiple=model.multiple,
+        among=among, positive=positive, seed=seed, seconds=seconds,
     )  # fmt: skip
+
+
+def usable(model: Model, records: Sequence[ClassifyRecord], **settings: Any) -> list[bool]:
+    """All of them: longer texts are cut. Raises as `measure` does."""
+    remedy = "Give a classifier (`hanlin train` makes one with the objective classify)."
+    refuse_kind(model, Classifier, lacks="gives texts no labels", remedy=remedy)
+    assert isinstance(model, Classifier)
+    numbered(records, model.labels, name=model.name)
+    if not model.multiple:
+        _refuse_several(records, model.name)
+    return [True] * len(records)
 
 
 def inputs_of(record: ClassifyRecord) -> str | tuple[str, str]:
@@ -90,6 +110,14 @@ def numbered(
     return [[number[one] for one in record.labels] for record in records]
 
 
+def _refuse_several(records: Sequence[ClassifyRecord], name: str) -> None:
+    if wrong := [record for record in records if not isinstance(record.label, str)]:
+        raise InputError(
+            f"{name} gives a text one label, and the data have lists of them, such as "
+            f"{list(wrong[0].labels)}. Give data with one label a text."
+        )
+
+
 def of_scores(
     scores: Floats,
     records: Sequence[ClassifyRecord],
@@ -97,40 +125,46 @@ def of_scores(
     name: str,
     labels: Sequence[str],
     multiple: bool,
+    among: Sequence[str] | None = None,
+    positive: str | None = None,
     seed: int = 0,
     seconds: float = 0.0,
     training_seconds: float | None = None,
 ) -> Judged:
     """The same of probabilities [N, L] that are there already."""
-    right = numbered(records, labels, name=name)
-    if not multiple and (wrong := [r for r in records if not isinstance(r.label, str)]):
-        raise InputError(
-            f"{name} gives a text one label, and the data have lists of them, such as "
-            f"{list(wrong[0].labels)}. Give data with one label a text."
-        )
+    numbered(records, labels, name=name)  # a label that the model does not know is an error
+    names = list(among or labels)
+    right = numbered(records, names, name=name)
+    wide = np.zeros((len(scores), len(names)))
+    wide[:, [names.index(label) for label in labels]] = scores
     table: Classification | MultiLabel
-    units: dict[str, Units] = {}
     if multiple:
-        own = np.zeros(scores.shape, dtype=bool)
+        own = np.zeros(wide.shape, dtype=bool)
         for row, those in enumerate(right):
             own[row, those] = True
-        said = scores >= THRESHOLD
-        table = multilabel(own, said, scores=scores, names=labels, seed=seed)
+        said = wide >= THRESHOLD
+        table = multilabel(own, said, scores=wide, names=names, seed=seed)
+        units = indicator_units(own, said, wide)
         hits = (said == own).all(1)
-        each = np.where(own, scores, 1 - scores)
+        each = np.where(own, wide, 1 - wide)
         losses = -np.log(np.maximum(each, _LEAST)).sum(1)
-        spoken = [[labels[i] for i in np.flatnonzero(row).tolist()] for row in said]
+        spoken = [[names[i] for i in np.flatnonzero(row).tolist()] for row in said]
+        place = None
     else:
-        places = np.array([those[0] for those in right])
-        table = classification(places, scores=scores, names=labels, seed=seed)
-        hits = scores.argmax(1) == places
-        units["f1_macro"] = _macro_f1(places, scores.argmax(1), len(labels))
-        losses = -np.log(np.maximum(scores[np.arange(len(places)), places], _LEAST))
-        spoken = [[labels[i]] for i in scores.argmax(1).tolist()]
+        _refuse_several(records, name)
+        places, best = np.array([those[0] for those in right]), wide.argmax(1)
+        place = positive_of(names, positive)
+        chosen = None if place is None else names[place]
+        table = classification(places, scores=wide, names=names, positive=chosen, seed=seed)
+        units = place_units(places, best, size=len(names), positive=place)
+        units |= probability_units(places, wide, positive=place)
+        hits = best == places
+        losses = -np.log(np.maximum(wide[np.arange(len(places)), places], _LEAST))
+        spoken = [[names[i]] for i in best.tolist()]
     return Judged(
         name=name,
         metrics=table.metrics,
-        units={next(iter(table.metrics)): mean(hits)} | units,
+        units={metric: units[metric] for metric in table.metrics},
         predictions=[
             {
                 "label": those if multiple else those[0],
@@ -138,25 +172,15 @@ def of_scores(
             }
             for those, row in zip(spoken, scores, strict=True)
         ],
-        details=Found(tuple(labels), table, _worst(records, spoken, hits, losses)),
+        details=Found(
+            tuple(names),
+            None if place is None else names[place],
+            table,
+            _worst(records, spoken, hits, losses),
+        ),
         seconds=seconds,
         training_seconds=training_seconds,
     )
-
-
-def _macro_f1(right: NDArray[np.int64], said: NDArray[np.int64], labels: int) -> Units:
-    """What macro F1 is computed from: of each label whether it was hit, is there, was said."""
-    counts = np.zeros((len(right), 3, labels))
-    rows = np.arange(len(right))
-    counts[rows, 0, right] = right == said
-    counts[rows, 1, right] = 1
-    counts[rows, 2, said] = 1
-
-    def function(sums: Floats) -> Floats:
-        parts = sums.reshape(len(sums), 3, labels).transpose(1, 0, 2)
-        return averages(*parts, absent=False)["f1_macro"]
-
-    return Units(counts.reshape(len(right), 3 * labels), function, f"labels:{labels}")
 
 
 def _worst(

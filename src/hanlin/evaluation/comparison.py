@@ -4,25 +4,27 @@ What both find easy or hard cancels in a paired test, so that it tells more apar
 of the two beside each other do (`hanlin.metrics.comparison`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from hanlin.evaluation.judged import Judged
 from hanlin.metrics import Score
 from hanlin.metrics.comparison import Comparison, compare_units
 
-LOWER_IS_BETTER = frozenset({"ter", "log_loss", "brier", "ece", "loss", "perplexity"})
-"""Metrics of which less is better."""
+LOWER_IS_BETTER = frozenset({"ter", "log_loss", "brier", "ece"})
+"""Metrics of tasks of which less is better."""
 
 
-def compared(one: Judged, other: Judged, *, seed: int = 0) -> Mapping[str, Comparison]:
-    """Of every metric that both have example by example: by how much `one` is above `other`.
+def compared(
+    one: Judged, other: Judged, names: Sequence[str], *, seed: int = 0
+) -> Mapping[str, Comparison]:
+    """Of every metric named that both have example by example: by how much `one` is above `other`.
 
     Raises `InputError` where the two are not of the same examples.
     """
     return {
-        name: compare_units(other.units[name], units, name, seed=seed)
-        for name, units in one.units.items()
-        if name in other.units
+        name: compare_units(other.units[name], one.units[name], name, seed=seed)
+        for name in names
+        if name in one.units and name in other.units
     }
 
 
@@ -35,3 +37,9 @@ def standing(name: str, found: Score) -> int | None:
     if found.low > 0:
         return sign
     return -sign if found.high < 0 else 0
+
+
+def strongest(judges: Sequence[Judged], metric: str) -> Judged:
+    """The judge with the best value of a metric; of equals the last."""
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    return max(reversed(judges), key=lambda judge: sign * judge.metrics[metric].value)

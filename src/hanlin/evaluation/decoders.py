@@ -137,7 +137,15 @@ def measure(lm: Model, texts: Texts, request: Request) -> Found:
             f"The tokenizer does not give back {lost} of {len(texts.texts)} documents as they "
             "were: what it loses is not in the bits, so bits per byte are too low.",
         )
-    return Found(request.only(measured), len(texts.texts), texts.bytes, notes, totals)
+    return Found(
+        request.only(measured),
+        len(texts.texts),
+        texts.bytes,
+        notes,
+        totals,
+        {"bits_per_byte": totals.bits},
+        totals.scored,
+    )
 
 
 def _lost(lm: LanguageModel, texts: Sequence[str]) -> int:

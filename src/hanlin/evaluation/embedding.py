@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hanlin.errors import InputError
-from hanlin.evaluation.judged import Judged
+from hanlin.evaluation.judged import Judged, refuse_kind
 from hanlin.metrics import Score, spearman
+from hanlin.metrics.correlations import spearman_units
 from hanlin.metrics.units import Units, mean
 from hanlin.models.pooling import Pooling
 from hanlin.models.transformer import Transformer
 from hanlin.tasks.encoder import Encoder
+from hanlin.tasks.model import Model
 from hanlin.tokenizers import Tokenizer
 from hanlin.training.objectives.embed import EmbedRecord
 
@@ -29,7 +30,7 @@ _ROWS = 512
 
 
 def measure(
-    model: Encoder,
+    model: Model,
     records: Sequence[EmbedRecord],
     *,
     seed: int = 0,
@@ -39,8 +40,8 @@ def measure(
 
     progress: called with the number of texts done. Raises `InputError` for a model without vectors.
     """
-    if not isinstance(model, Encoder):
-        raise InputError(f"{model.name} is {model.kind}, which gives no vectors. Give an encoder.")
+    usable(model, records)
+    assert isinstance(model, Encoder)
     begin = time.perf_counter()
     texts = list(dict.fromkeys(t for r in records for t in (r.anchor, r.positive)))
     place = {text: at for at, text in enumerate(texts)}
@@ -54,7 +55,9 @@ def measure(
     said: list[Any]
     if all(record.score is not None for record in records):
         cosines = (vectors[anchors] * vectors[positives]).sum(1)
-        metrics["spearman"] = spearman(cosines, [record.score or 0.0 for record in records])
+        alike = [record.score or 0.0 for record in records]
+        metrics["spearman"] = spearman(cosines, alike, seed=seed)
+        units["spearman"] = spearman_units(cosines, alike)
         said = cosines.tolist()
     else:
         ranks = _ranks(vectors, anchors, positives)
@@ -64,6 +67,12 @@ def measure(
         metrics = {name: of.score(seed=seed) for name, of in units.items()}
         said = ranks.tolist()
     return Judged(name=model.name, metrics=metrics, units=units, predictions=said, seconds=seconds)
+
+
+def usable(model: Model, records: Sequence[EmbedRecord], **settings: Any) -> list[bool]:
+    """All of them: longer texts are cut. Raises `InputError` for a model without vectors."""
+    refuse_kind(model, Encoder, lacks="gives no vectors", remedy="Give an encoder.")
+    return [True] * len(records)
 
 
 def _ranks(vectors: Floats, anchors: NDArray[Any], positives: NDArray[Any]) -> NDArray[np.int64]:

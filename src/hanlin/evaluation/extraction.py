@@ -5,14 +5,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hanlin.data.squad import Question
-from hanlin.evaluation.judged import Judged
+from hanlin.evaluation.judged import Judged, refuse_kind
 from hanlin.metrics import cmrc_values, squad_values
 from hanlin.metrics.answers import answer_scores
+from hanlin.metrics.bootstrap import Floats, ratio
 from hanlin.metrics.examples import mostly_han
-from hanlin.metrics.units import mean
+from hanlin.metrics.units import Units, mean
 from hanlin.models.transformer import Transformer
 from hanlin.tasks.extractor import Extractor
+from hanlin.tasks.model import Model
 from hanlin.tokenizers import Tokenizer
 
 
@@ -27,7 +32,7 @@ class Missed:
 
 
 def measure(
-    model: Extractor,
+    model: Model,
     records: Sequence[Question],
     *,
     seed: int = 0,
@@ -36,8 +41,10 @@ def measure(
     """Exact match and F1 of the answers, by whose definition the signature says.
 
     Where most letters of the right answers are Chinese, CMRC 2018's; else SQuAD's. progress: called
-    with the number of windows done.
+    with the number of windows done. Raises `InputError` for a model that is no extractor.
     """
+    usable(model, records)
+    assert isinstance(model, Extractor)
     begin = time.perf_counter()
     answers = model(
         [record.question for record in records],
@@ -52,6 +59,10 @@ def measure(
     about = "match:cmrc-2018" if chinese else "match:squad-2.0"
     scores = answer_scores(values, right, about=about, seed=seed)
     units = {name: mean(of, about=about) for name, of in values.items()}
+    has = np.array([bool(those) for those in right])
+    if has.any() and not has.all():
+        units |= {f"answerable_{name}": _among(has, of, about) for name, of in values.items()}
+        units["unanswerable_accuracy"] = _among(~has, values["exact_match"], about)
     missed = tuple(
         Missed(record.question, text, tuple(those), float(f1))
         for record, text, those, f1 in zip(records, said, right, values["f1"], strict=True)
@@ -65,6 +76,18 @@ def measure(
         details=tuple(sorted(missed, key=lambda one: one.f1)),
         seconds=seconds,
     )
+
+
+def usable(model: Model, records: Sequence[Question], **settings: Any) -> list[bool]:
+    """All of them: longer texts are read in windows. Raises `InputError` for another model."""
+    remedy = "Give an extractor (`hanlin train` makes one with the objective extract)."
+    refuse_kind(model, Extractor, lacks="finds no answers in texts", remedy=remedy)
+    return [True] * len(records)
+
+
+def _among(some: NDArray[np.bool_], values: Floats, about: str) -> Units:
+    """The mean of the values of some questions."""
+    return Units(np.stack([values * some, some], axis=1).astype(np.float64), ratio, about)
 
 
 def glance(

@@ -2,11 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hanlin.errors import ConfigError, nearest
+from hanlin.errors import ConfigError, InputError, nearest
 from hanlin.metrics import Score
 from hanlin.metrics.units import Units
+
+if TYPE_CHECKING:
+    from hanlin.tasks.model import Model
+
+
+def refuse_kind(model: "Model", kind: "type[Model]", *, lacks: str, remedy: str) -> None:
+    """Raise `InputError` for a model that is not of the kind that a task needs."""
+    if not isinstance(model, kind):
+        raise InputError(f"{model.name} is {model.kind}, which {lacks}. {remedy}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,11 +44,21 @@ def measure(
     task, such as how a text is decoded. Raises `ConfigError` for a metric that the task does not
     have, `InputError` for records that the model cannot be asked about.
     """
-    module = importlib.import_module(f"hanlin.evaluation.{TASKS[task]}")
+    module = _module(task)
     if TASKS[task] == "writing":
         settings["metrics"] = metrics  # they take long, so only those wanted are computed
     judged: Judged = module.measure(model, records, seed=seed, progress=progress, **settings)
     return judged.only(metrics)
+
+
+def usable(model: "Model", records: Sequence[Any], *, task: str, **settings: Any) -> list[bool]:
+    """Which of the records the model can be asked about, before any is: some are too long for it.
+
+    settings: of the task, as for `measure`. Raises `InputError` for a model of another kind, and
+    for records that are none of this model's.
+    """
+    found: list[bool] = _module(task).usable(model, records, **settings)
+    return found
 
 
 def judge(
@@ -61,7 +71,7 @@ def judge(
     """
     if objective.name not in TASKS or not records:
         return {}
-    module = importlib.import_module(f"hanlin.evaluation.{TASKS[objective.name]}")
+    module = _module(objective.name)
     if network.device.type != "cpu" and objective.name != "prefer":
         network = copy.deepcopy(network).to("cpu")  # loaded models read and answer there
     training = network.training
@@ -71,3 +81,7 @@ def judge(
     finally:
         network.train(training)
     return found
+
+
+def _module(task: str) -> Any:
+    return importlib.import_module(f"hanlin.evaluation.{TASKS[task]}")

@@ -15,6 +15,8 @@ from hanlin.config import check, refuse
 from hanlin.data.tokens import TokenArray
 from hanlin.errors import ConfigError
 from hanlin.metrics import Score, loss
+from hanlin.metrics.bootstrap import ratio
+from hanlin.metrics.units import Units
 from hanlin.models.transformer import Transformer
 from hanlin.tokenizers import Tokenizer
 from hanlin.training.objectives import OBJECTIVES
@@ -39,8 +41,8 @@ def objective_loss(
     length: int,
     seed: int,
     progress: Callable[[float], None] | None = None,
-) -> tuple[Score, int]:
-    """Nats per target over all rows of the texts, and how many targets there were.
+) -> tuple[Score, Units]:
+    """Nats per target over all rows of the texts, and nats and targets row by row.
 
     The interval is over rows of `length` tokens. progress: called with the share of rows done.
     Raises `ConfigError` where the objective does not go with the model or its tokenizer.
@@ -77,4 +79,5 @@ def objective_loss(
         "drawn": f"seed={seed}",
         "over": "rows",
     }
-    return loss(nats, targets, seed=seed, **about), int(targets.sum())
+    rows = Units(np.stack([nats, targets], axis=1), ratio, "unit:nats|over:rows")
+    return loss(nats, targets, seed=seed, **about), rows

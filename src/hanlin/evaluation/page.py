@@ -1,9 +1,9 @@
 """An evaluation as a report: one table of all models, and what the figures mean."""
 
 from dataclasses import replace
-from pathlib import PurePath
 
 from hanlin.evaluation import task_page
+from hanlin.evaluation.benchmarks.page import contamination_parts
 from hanlin.evaluation.result import Evaluation, Measured
 from hanlin.evaluation.task_page import INTERVAL, interval
 from hanlin.reports import Report, Table, Text
@@ -27,7 +27,9 @@ COLUMNS: dict[str, Words] = {
 def report(found: Evaluation) -> Report:
     """The figures of a model and its baselines, for the terminal and the browser."""
     rows = [found.model, *found.others, *found.baselines]
-    parts: list[Part] = task_page.parts(found) if found.task else [_table(found, rows)]
+    parts: list[Part] = task_page.parts(found) if found.task else _of_text(found, rows)
+    if found.contamination is not None:
+        parts += contamination_parts(found.contamination)
     if found.notes:
         parts.append(Text(("Notes", "说明"), "\n".join(found.notes), exact=True))
     every = tuple(
@@ -71,27 +73,27 @@ def _closed(part: Part) -> bool:
     return getattr(part, "folded", None) is not None
 
 
+def _of_text(found: Evaluation, rows: list[Measured]) -> list[Part]:
+    compared = task_page.compared(found, COLUMNS)
+    return [_table(found, rows), *([] if compared is None else [compared])]
+
+
 def _table(found: Evaluation, rows: list[Measured]) -> Table:
     names = [name for name in COLUMNS if any(name in row.metrics for row in rows)]
-    compared = any(row.saved for row in rows)
     columns: list[Words] = [("model", "模型")]
     for name in names:
         columns.append(COLUMNS[name])
         if name == "bits_per_byte":
             columns.append(INTERVAL)
-    if compared:
-        columns.append(("model saves", "模型节省"))
     columns.append(("kB/s", "千字节/秒"))
     body: list[tuple[Cell, ...]] = []
     for row in rows:
-        cells: list[Cell] = [PurePath(row.name).name]
+        cells: list[Cell] = [found.short_names[row.name]]
         for name in names:
             score = row.metrics.get(name)
             cells.append(None if score is None else score.value)
             if name == "bits_per_byte":
                 cells.append(interval(score))
-        if compared:
-            cells.append(None if row.saved is None else row.saved.value)
         cells.append(found.bytes / 1000 / max(row.seconds, 1e-9))
         body.append(tuple(cells))
     note: Words = ""

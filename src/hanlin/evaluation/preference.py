@@ -12,12 +12,15 @@ import torch
 
 from hanlin.data.batch import IGNORE
 from hanlin.data.preferences import Preference
+from hanlin.data.turns import answer_to
 from hanlin.errors import InputError
-from hanlin.evaluation.judged import Judged
+from hanlin.evaluation.judged import Judged, refuse_kind
 from hanlin.metrics.units import mean
 from hanlin.models.transformer import Transformer
 from hanlin.tasks.language import LanguageModel
+from hanlin.tasks.model import Model
 from hanlin.tokenizers import Tokenizer
+from hanlin.training.objectives.instruct import set_template
 from hanlin.training.objectives.prefer import Prefer, answers
 
 _TOGETHER = 4
@@ -25,7 +28,7 @@ _TOGETHER = 4
 
 
 def measure(
-    model: LanguageModel,
+    model: Model,
     records: Sequence[Preference],
     *,
     seed: int = 0,
@@ -36,11 +39,10 @@ def measure(
     Pairs that are longer than the model reads are left out, and said. progress: called with the
     number of pairs done. Raises `InputError` where none is short enough.
     """
-    if not isinstance(model, LanguageModel):
-        raise InputError(f"{model.name} is {model.kind}, which answers nothing. Give another.")
+    _check(model)
+    assert isinstance(model, LanguageModel)
     begin = time.perf_counter()
-    objective = Prefer(template="own" if model.tokenizer.chat_template else "chatml")
-    longest = model.context or model.network.config.max_context
+    objective, longest = _objective(model)
     examples = objective.examples(records, tokenizer=model.tokenizer, length=longest, seed=0)
     sums: list[torch.Tensor] = []
     means: list[torch.Tensor] = []
@@ -67,6 +69,37 @@ def measure(
         seconds=time.perf_counter() - begin,
         notes=examples.notes,
     )
+
+
+def usable(model: Model, records: Sequence[Preference], **settings: Any) -> list[bool]:
+    """Whether the model can read both conversations of each pair. Raises `InputError` for a model
+    that writes nothing."""
+    _check(model)
+    assert isinstance(model, LanguageModel)
+    objective, longest = _objective(model)
+    set_template(model.tokenizer, objective.template, records)
+    found = []
+    for pair in records:
+        shown = {"tools": list(pair.tools)} if pair.tools else {}
+        try:
+            both = [
+                answer_to(pair.messages, answer, model.tokenizer, **shown)[0]
+                for answer in (pair.chosen, pair.rejected)
+            ]
+        except InputError as error:
+            raise InputError(f"{pair.where}: {error}" if pair.where else str(error)) from error
+        found.append(max(map(len, both)) <= longest + 1)
+    return found
+
+
+def _check(model: Model) -> None:
+    refuse_kind(model, LanguageModel, lacks="answers nothing", remedy="Give a language model.")
+
+
+def _objective(model: LanguageModel) -> tuple[Prefer, int]:
+    """How pairs are put to the model, and the tokens of the longest."""
+    objective = Prefer(template="own" if model.tokenizer.chat_template else "chatml")
+    return objective, model.context or model.network.config.max_context
 
 
 def glance(

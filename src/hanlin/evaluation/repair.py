@@ -11,6 +11,7 @@ from hanlin.evaluation.result import Measured
 from hanlin.evaluation.scores import Totals, Units
 from hanlin.evaluation.texts import Texts
 from hanlin.metrics import Score
+from hanlin.metrics.units import Units as MetricUnits
 from hanlin.progress import Progress
 from hanlin.tasks import MaskedLanguageModel, Model
 
@@ -42,25 +43,32 @@ def measure(lm: Model, texts: Texts, request: Request, *, objective: str, origin
         request.refuse(objective, "stride")
     begin = time.perf_counter()
     found: dict[str, Score] = {}
+    units: dict[str, MetricUnits] = {}
+    scored: list[object] = [lm.tokenizer.hash]
     tokens = 0
     if own in wanted:
         same = origin.objective == objective
         options = origin.options if same else {}
         trained = origin.config.get("batch", {}).get("length") if same else None
+        length = request.context or _length(lm, trained)
+        scored += [objective, length, repr(sorted(options.items()))]
         with Progress(f"evaluating {lm.name}", total=1.0) as progress:
-            found[own], tokens = objective_loss(
+            found[own], units[own] = objective_loss(
                 lm.network,
                 lm.tokenizer,
                 texts.texts,
                 objective=objective,
                 options=options,
-                length=request.context or _length(lm, trained),
+                length=length,
                 seed=request.seed,
                 progress=progress.advance,
             )
+        tokens = int(units[own].statistics[:, 1].sum())
     if asked_pseudo:
         assert isinstance(lm, MaskedLanguageModel)
-        every, tokens = _pseudo(lm, texts, request)
+        totals, every = _pseudo(lm, texts, request)
+        tokens = int(totals.tokens.sum())
+        units |= {"pseudo_bits_per_byte": totals.bits}
         found |= {name: every[PSEUDO[name]] for name in asked_pseudo}
     measured = Measured(
         name=lm.name,
@@ -68,7 +76,10 @@ def measure(lm: Model, texts: Texts, request: Request, *, objective: str, origin
         tokens=tokens,
         seconds=time.perf_counter() - begin,
     )
-    return Found(measured, len(texts.texts), texts.bytes, texts.notes)
+    units = {name: of for name, of in units.items() if name in wanted}
+    return Found(
+        measured, len(texts.texts), texts.bytes, texts.notes, units=units, scored=tuple(scored)
+    )
 
 
 def _length(lm: Model, trained: int | None) -> int:
@@ -83,7 +94,7 @@ def _length(lm: Model, trained: int | None) -> int:
 
 def _pseudo(
     lm: MaskedLanguageModel, texts: Texts, request: Request
-) -> tuple[dict[str, Score], int]:
+) -> tuple[Totals, dict[str, Score]]:
     with Progress(f"evaluating {lm.name}", total=texts.bytes, unit="B") as progress:
         scores, how = pseudo_scores(
             lm,
@@ -93,5 +104,4 @@ def _pseudo(
             progress=progress.advance,
         )
     totals = Totals.of(Units(texts.texts), scores)
-    every = totals.metrics({**about(lm), **how}, seed=request.seed)
-    return every, int(totals.tokens.sum())
+    return totals, totals.metrics({**about(lm), **how}, seed=request.seed)

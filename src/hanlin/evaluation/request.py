@@ -1,12 +1,13 @@
 """How a model is to be measured, and what came of it: between `running` and those that measure."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from hanlin.errors import ConfigError, nearest
 from hanlin.evaluation.result import Measured
 from hanlin.evaluation.scores import Totals
+from hanlin.metrics.units import Units
 
 if TYPE_CHECKING:
     from hanlin.tasks import Model
@@ -55,6 +56,10 @@ class Found:
     notes: tuple[str, ...] = ()
     totals: Totals | None = None
     """Where the model gave the text a probability, which baselines can be compared with."""
+    units: Mapping[str, Units] = field(default_factory=dict)
+    """What some metrics are computed from, unit by unit."""
+    scored: Hashable = None
+    """What these units are of: those of another model can be compared where it is the same."""
 
 
 def about(lm: "Model") -> dict[str, object]:

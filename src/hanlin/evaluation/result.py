@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
 
 from hanlin.metrics import Score
 from hanlin.metrics.comparison import Comparison
 from hanlin.reports.part import words_data
 from hanlin.reports.words import Words
+
+if TYPE_CHECKING:
+    from hanlin.evaluation.contamination import Contamination
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +26,9 @@ class Measured:
     """That scoring took."""
     training_seconds: float | None = None
     """That a baseline took to train."""
-    saved: Score | None = None
-    """Of a baseline or another model: bits per byte that the evaluated model needs less, document
-    by document."""
     behind: Mapping[str, Comparison] = field(default_factory=dict)
-    """Of a baseline or another model at a task: by how much each metric of the evaluated model is
-    above its own, on the same examples."""
+    """Of a baseline or another model: by how much metrics of the evaluated model are above its own,
+    on the same examples, documents or blocks."""
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, for JSON."""
@@ -37,7 +38,6 @@ class Measured:
             "tokens": self.tokens,
             "seconds": self.seconds,
             "training_seconds": self.training_seconds,
-            "saved": None if self.saved is None else self.saved.to_dict(),
             "behind": {name: found.to_dict() for name, found in self.behind.items()},
         }
 
@@ -65,14 +65,31 @@ class Evaluation:
     """Of a task: what the model said to each example."""
     details: Any = None
     """Of a task: what its report shows beside the metrics."""
+    contamination: "Contamination | None" = None
+    """What of the examples or documents stands in a training text, where that was asked."""
 
     @property
     def metrics(self) -> Mapping[str, Score]:
         """The model's, by name."""
         return self.model.metrics
 
+    @property
+    def short_names(self) -> Mapping[str, str]:
+        """What reports call each model: the shortest ends of their paths that tell them apart."""
+        names = {one.name for one in (self.model, *self.others, *self.baselines)}
+        parts = {name: PurePath(name).parts or (name,) for name in names}
+        found = {}
+        for name, own in parts.items():
+            others = [those for other, those in parts.items() if other != name]
+            size = next(
+                (n for n in range(1, len(own)) if all(o[-n:] != own[-n:] for o in others)), len(own)
+            )
+            found[name] = str(PurePath(*own[-size:]))
+        return found
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON: the fields of the model, and the baselines'."""
+        overlap = self.contamination
         return {
             "model": self.model.name,
             **{k: v for k, v in self.model.to_dict().items() if k in _SHOWN},
@@ -82,6 +99,7 @@ class Evaluation:
             **({"verdict": words_data(self.verdict)} if self.verdict else {}),
             "trained_on": list(self.trained_on),
             "baselines": [baseline.to_dict() for baseline in self.baselines],
+            **({} if overlap is None else {"contamination": overlap.to_dict()}),
             "notes": list(self.notes),
         }
 

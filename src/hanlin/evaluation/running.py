@@ -17,7 +17,7 @@ from hanlin.evaluation.origin import Origin
 from hanlin.evaluation.request import Request
 from hanlin.evaluation.result import Evaluation
 from hanlin.evaluation.scores import METRICS
-from hanlin.evaluation.tasks import evaluate_task, task_of
+from hanlin.evaluation.tasks import TaskRequest, evaluate_task, task_of
 from hanlin.evaluation.texts import Sources
 from hanlin.text.reading import ReadSettings
 
@@ -33,6 +33,7 @@ def evaluate(
     texts: Iterable[str] | None = None,
     pairs: Iterable[tuple[str, str]] | None = None,
     against: "Sequence[str | Path | Model]" = (),
+    training_text: Sources | None = None,
     columns: Mapping[str, str] | None = None,
     skip_bad: bool = False,
     decoding: Mapping[str, Any] | None = None,
@@ -44,6 +45,8 @@ def evaluate(
     stride: int | None = None,
     stream: bool = False,
     metrics: Sequence[str] | None = None,
+    metric_settings: Mapping[str, Mapping[str, Any]] | None = None,
+    positive: str | None = None,
     limit: int | None = None,
     dtype: str = "float32",
     seed: int = 0,
@@ -52,14 +55,17 @@ def evaluate(
     """How good a model is on some data: `metrics` by name, with 95 % intervals, and baselines.
 
     data: files, folders or globs; or else `texts`, or `pairs` for an encoder-decoder. against:
-    other models on the same data, compared with the first one example by example.
+    other models on the same data, compared with the first one example by example. training_text:
+    files, folders, globs or token shards in which the data are looked for, word by word (see
+    `hanlin.evaluation.contamination`).
 
     A model that learnt a task (classify, tag, extract, seq2seq, instruct, embed, prefer) is
     measured at it, on data in every layout that the task learns from. columns: which column plays
     which part, where it is not plain; skip_bad: leave rows out that cannot be used. decoding:
     settings of generation where texts are written (beams, max_new_tokens ...). A classifier stands
     beside the commonest label and TF-IDF with logistic regression, trained on its training rows or
-    on `baselines`. objective: a task, for a model that does not know its own.
+    on `baselines`; positive: the label of two that F1, precision and recall are of (see
+    `hanlin.metrics.labels.positive_of`). objective: a task, for a model that does not know its own.
 
     Other models are measured on text. Of a decoder:
     loss, perplexity, bits_per_byte and accuracy. Every document is read by itself, each token
@@ -74,7 +80,10 @@ def evaluate(
     pseudo_bits_per_byte and pseudo_accuracy of a masked model.
 
     metrics: names of those wanted (None: all but the pseudo ones, which take a pass a token).
-    limit: bytes read. seed: of intervals and of what is hidden. settings: how files are read.
+    metric_settings: how written texts are scored, {"rouge": {"stemmer": True}} (see
+    `hanlin.evaluation.written_metrics.MetricSettings`).
+    limit: bytes read. seed: of intervals and of what is hidden. settings: how files of text are
+    read; for a task, those of training_text.
 
     Raises `NotFoundError`, `InputError` where there is nothing to score, `ConfigError` for a
     setting that cannot be met or would be ignored.
@@ -104,7 +113,9 @@ def evaluate(
     if task is not None:
         if data is None:
             raise ConfigError(f"{lm.name} is measured at its task, {task}, on files. Give `data`.")
-        refused = {"limit": limit, "settings": settings, "texts": texts}
+        refused = {"limit": limit, "texts": texts}
+        if training_text is None:
+            refused["settings"] = settings
         request.refuse(f"the task {task}", "context", "stride", "stream")
         if ignored := [name for name, value in refused.items() if value is not None]:
             raise ConfigError(f"For the task {task}, {ignored[0]} would be ignored. Leave it out.")
@@ -112,13 +123,19 @@ def evaluate(
         return evaluate_task(
             lm,
             others,
+            TaskRequest(
+                metrics=metrics,
+                metric_settings=metric_settings,
+                decoding=decoding or {},
+                positive=positive,
+                baselines=baselines,
+                training_text=training_text,
+                reading=settings,
+                seed=seed,
+            ),
             task=task,
             origin=origin,
-            baselines=baselines,
             settings=_rows(listed, source, target, columns, origin, skip_bad=skip_bad),
-            metrics=metrics,
-            decoding=decoding or {},
-            seed=seed,
         )
     on = OnText(
         data=data,
@@ -128,8 +145,10 @@ def evaluate(
         target=target,
         limit=limit,
         settings=settings,
+        training_text=training_text,
     )
     given = {"columns": columns, "skip_bad": skip_bad, "decoding": decoding}
+    given |= {"metric_settings": metric_settings, "positive": positive}
     if ignored := [name for name, value in given.items() if value]:
         raise ConfigError(
             f"{lm.name} is measured on text, so {ignored[0]} would be ignored. Leave it out, or "

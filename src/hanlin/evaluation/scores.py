@@ -4,7 +4,8 @@ Every model, whatever its tokens, is measured over the same texts and the same u
 figures can be compared and subtracted.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hanlin.metrics import Score, accuracy, bits_per_byte, loss, perplexity
-from hanlin.metrics.bootstrap import FEWEST
+from hanlin.metrics.bootstrap import FEWEST, ratio
+from hanlin.metrics.comparison import Comparison, compare_units
+from hanlin.metrics.units import Units as MetricUnits
 
 METRICS = ("loss", "perplexity", "bits_per_byte", "accuracy")
 """Of a model that gives a text a probability."""
@@ -114,10 +117,21 @@ class Totals:
             found["accuracy"] = accuracy(self.right, self.tokens, seed=seed, **about)
         return found
 
-    def saved(self, other: "Totals", *, seed: int) -> Score | None:
-        """Bits per byte that this model needs less than the other, unit by unit; None where they
-        did not score the same bytes."""
-        if not np.array_equal(self.bytes, other.bytes):
-            return None
-        about = {"paired": "yes", "over": self.units.over}
-        return bits_per_byte(other.nats - self.nats, self.bytes, seed=seed, **about)
+    @property
+    def bits(self) -> MetricUnits:
+        """What bits per byte are computed from, unit by unit."""
+        statistics = np.stack([self.nats / math.log(2), self.bytes], axis=1)
+        return MetricUnits(statistics, ratio, f"unit:bits|over:{self.units.over}")
+
+    @property
+    def scored(self) -> bytes:
+        """Which bytes of the text were scored: equal where two models scored the same."""
+        return self.bytes.tobytes()
+
+    def behind(self, other: "Totals", *, seed: int) -> Mapping[str, Comparison]:
+        """Bits per byte of this model less the other's, unit by unit; none where they did not score
+        the same bytes."""
+        if self.scored != other.scored:
+            return {}
+        name = "bits_per_byte"
+        return {name: compare_units(other.bits, self.bits, name, seed=seed)}

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from hanlin.data.conll import TaggedText, marks_entities
-from hanlin.evaluation.judged import Judged
+from hanlin.evaluation.judged import Judged, refuse_kind
 from hanlin.metrics import Score, classification, tagging
-from hanlin.metrics.bootstrap import Floats, ratio
+from hanlin.metrics.bootstrap import Function, divided, ratio
 from hanlin.metrics.labels import LabelScore
 from hanlin.metrics.tags import entities
 from hanlin.metrics.units import Units
 from hanlin.models.transformer import Transformer
+from hanlin.tasks.model import Model
 from hanlin.tasks.tagger import Tagger
 from hanlin.tokenizers import Tokenizer
 
@@ -45,7 +46,7 @@ class Found:
 
 
 def measure(
-    model: Tagger,
+    model: Model,
     records: Sequence[TaggedText],
     *,
     seed: int = 0,
@@ -54,8 +55,11 @@ def measure(
     """F1, precision and recall of entities and the accuracy of tags; of tags that call single words
     (parts of speech) their accuracy and F1.
 
-    progress: called with the number of windows done.
+    progress: called with the number of windows done. Raises `InputError` for a model that is no
+    tagger.
     """
+    usable(model, records)
+    assert isinstance(model, Tagger)
     begin = time.perf_counter()
     said = [[word.tag for word in words] for words in model.tag(records, progress=progress)]
     seconds = time.perf_counter() - begin
@@ -67,7 +71,7 @@ def measure(
     if marks_entities(tuple(every)) and every != {"O"}:
         table = tagging(right, said, seed=seed)
         metrics = {name: table.metrics[name] for name in ("f1", *table.metrics)}
-        units = {"f1": _f1(right, said), **units}
+        units = {**_entity_units(right, said), **units}
         labels = table.types
     else:
         found = classification(_flat(right), _flat(said), seed=seed)
@@ -81,6 +85,13 @@ def measure(
         details=Found(labels, _worst(records, said)),
         seconds=seconds,
     )
+
+
+def usable(model: Model, records: Sequence[TaggedText], **settings: Any) -> list[bool]:
+    """All of them: longer texts are read in windows. Raises `InputError` for another model."""
+    remedy = "Give a tagger (`hanlin train` makes one with the objective tag)."
+    refuse_kind(model, Tagger, lacks="gives words no tags", remedy=remedy)
+    return [True] * len(records)
 
 
 def _flat(tags: Tags) -> list[str]:
@@ -97,17 +108,21 @@ def _accuracy(right: Tags, said: Tags) -> Units:
     return Units(np.stack([hits, sizes], axis=1).astype(np.float64), ratio, "unit:tokens")
 
 
-def _f1(right: Tags, said: Tags) -> Units:
-    """Of entities: in each text those that are right, that are there, that were given."""
+def _entity_units(right: Tags, said: Tags) -> dict[str, Units]:
+    """F1, precision and recall of entities: in each text those that are right, that are there, that
+    were given."""
     pairs = [
         (set(entities(those)), set(entities(own))) for own, those in zip(said, right, strict=True)
     ]
-    counts = [(len(there & given), len(there), len(given)) for there, given in pairs]
-
-    def function(sums: Floats) -> Floats:
-        return np.asarray(2 * sums[:, 0] / np.maximum(sums[:, 1] + sums[:, 2], 1))
-
-    return Units(np.array(counts, dtype=np.float64), function, "tags:conlleval")
+    counts = np.array(
+        [(len(there & given), len(there), len(given)) for there, given in pairs], dtype=np.float64
+    )
+    functions: dict[str, Function] = {
+        "f1": lambda sums: divided(2 * sums[:, 0], sums[:, 1] + sums[:, 2]),
+        "precision": lambda sums: divided(sums[:, 0], sums[:, 2]),
+        "recall": lambda sums: divided(sums[:, 0], sums[:, 1]),
+    }
+    return {name: Units(counts, of, "tags:conlleval") for name, of in functions.items()}
 
 
 def _worst(records: Sequence[TaggedText], said: Tags, *, most: int = 20) -> tuple[Misread, ...]:

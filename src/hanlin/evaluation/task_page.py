@@ -1,21 +1,20 @@
 """The evaluation of a task as a report: the figures, the verdict, and where the model errs."""
 
-from collections.abc import Sequence
-from pathlib import PurePath
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hanlin.evaluation import classification, tagging
 from hanlin.evaluation.extraction import Missed
-from hanlin.evaluation.result import Evaluation, Measured
+from hanlin.evaluation.result import Evaluation
 from hanlin.evaluation.writing import Written
 from hanlin.metrics import Score
 from hanlin.metrics.labels import Classification, LabelScore
 from hanlin.reports import Axis, Figure, Matrix, Sample, Samples, Series, Table, Text
 from hanlin.reports.part import Part
 from hanlin.reports.parts import Cell
-from hanlin.reports.words import Words, number
+from hanlin.reports.words import Words, number, say
 
 NAMES: dict[str, Words] = {
     "accuracy": ("accuracy", "准确率"),
@@ -39,6 +38,8 @@ NAMES: dict[str, Words] = {
     "rouge2": "ROUGE-2",
     "rougeL": "ROUGE-L",
     "rougeLsum": "ROUGE-Lsum",
+    "distinct1": "distinct-1",
+    "distinct2": "distinct-2",
     "spearman": "Spearman",
     "mrr": "MRR",
     "chosen_likelier": ("chosen likelier", "优选更可能"),
@@ -61,23 +62,23 @@ def parts(found: Evaluation) -> list[Part]:
     shown: list[Part] = [_figures(found)]
     if found.verdict:
         shown.append(Text("", found.verdict))
-    if compared := _compared(found):
-        shown.append(compared)
+    if (table := compared(found, _heads(found))) is not None:
+        shown.append(table)
     return [*shown, *_details(found)]
 
 
 def _figures(found: Evaluation) -> Table:
     rows = [found.model, *found.others, *found.baselines]
-    names = _columns(found.model)
+    names, called = columns(found.model.metrics), _heads(found)
     heads: list[Words] = [("model", "模型")]
     for place, name in enumerate(names):
-        heads.append(NAMES.get(name, name))
+        heads.append(called.get(name, name))
         if place == 0:
             heads.append(INTERVAL)
     heads.append(("examples/s", "样本/秒"))
     body: list[tuple[Cell, ...]] = []
     for row in rows:
-        cells: list[Cell] = [PurePath(row.name).name]
+        cells: list[Cell] = [found.short_names[row.name]]
         for place, name in enumerate(names):
             score = row.metrics.get(name)
             cells.append(None if score is None else score.value)
@@ -88,19 +89,34 @@ def _figures(found: Evaluation) -> Table:
     return Table("", tuple(heads), tuple(body))
 
 
-def _columns(model: Measured) -> list[str]:
-    known = [name for name in NAMES if name in model.metrics]
-    first = next(iter(model.metrics))
-    rest = [name for name in (*known, *model.metrics) if name != first]
+def columns(metrics: Mapping[str, Score]) -> list[str]:
+    """The metrics that stand in the table of all models, the main one first."""
+    known = [name for name in NAMES if name in metrics]
+    first = next(iter(metrics))
+    rest = [name for name in (*known, *metrics) if name != first]
     return list(dict.fromkeys([first, *rest]))[:_COLUMNS]
 
 
-def _compared(found: Evaluation) -> Table | None:
-    """By how much the model is above each other one, on the same examples."""
+def _heads(found: Evaluation) -> Mapping[str, Words]:
+    """What metrics are called; those of the positive label with its name."""
+    details = found.details
+    positive = details.positive if isinstance(details, classification.Found) else None
+    if positive is None:
+        return NAMES
+    of_label = {
+        name: (f"{say(NAMES[name], 'en')} ({positive})", f"{say(NAMES[name], 'zh')}（{positive}）")
+        for name in ("f1", "precision", "recall")
+    }
+    return {**NAMES, **of_label}
+
+
+def compared(found: Evaluation, called: Mapping[str, Words]) -> Table | None:
+    """By how much the model is above each other one, on the same examples; metrics as they are
+    `called`."""
     rows: list[tuple[Cell, ...]] = [
         (
-            PurePath(other.name).name,
-            NAMES.get(name, name),
+            found.short_names[other.name],
+            called.get(name, name),
             one.difference.value,
             interval(one.difference),
             one.p_value,
@@ -272,7 +288,7 @@ def _missed(details: Sequence[Missed]) -> Table:
 
 
 def _written(details: Sequence[Written]) -> Samples:
-    step = max(1, len(details) // _SHOWN)
+    places = np.linspace(0, len(details) - 1, min(len(details), _SHOWN)).round().astype(int)
     return Samples(
         ("Examples, from the worst to the best", "样例，由差到好"),
         tuple(
@@ -281,7 +297,7 @@ def _written(details: Sequence[Written]) -> Samples:
                 _short(one.said),
                 f"ROUGE-L {number(one.rouge, 3)} ← {_short(' / '.join(one.references))}",
             )
-            for one in details[::step][:_SHOWN]
+            for one in (details[place] for place in places.tolist())
         ),
         folded=False,
     )

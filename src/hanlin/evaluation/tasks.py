@@ -2,26 +2,30 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hanlin.config import check, refuse
-from hanlin.errors import ConfigError, HanlinError
-from hanlin.evaluation.comparison import compared, standing
+from hanlin.errors import ConfigError, HanlinError, InputError
+from hanlin.evaluation.comparison import compared, standing, strongest
 from hanlin.evaluation.judged import Judged
-from hanlin.evaluation.judging import TASKS, measure
+from hanlin.evaluation.judging import TASKS, measure, usable
 from hanlin.evaluation.origin import Origin
 from hanlin.evaluation.result import Evaluation, Measured
 from hanlin.evaluation.scores import METRICS as LIKELIHOOD
-from hanlin.metrics import Score
+from hanlin.evaluation.task_page import columns
+from hanlin.metrics import Comparison, Score
+from hanlin.metrics.labels import positive_of
 from hanlin.progress import Progress
 from hanlin.reports.words import Words, number
 
 if TYPE_CHECKING:
+    from hanlin.evaluation.contamination import Contamination
     from hanlin.evaluation.texts import Sources
     from hanlin.tasks import Model
+    from hanlin.text.reading import ReadSettings
     from hanlin.training.sections import DataSettings
 
 WRITING = tuple(task for task, module in TASKS.items() if module == "writing")
@@ -30,7 +34,7 @@ WRITING = tuple(task for task, module in TASKS.items() if module == "writing")
 
 def task_of(model: "Model", origin: Origin, metrics: Sequence[str] | None) -> str | None:
     """The task that a loaded model is measured at; None where it gives texts a probability."""
-    from hanlin.evaluation.writing import METRICS as WRITTEN
+    from hanlin.evaluation.written_metrics import METRICS as WRITTEN
     from hanlin.tasks import Classifier, Encoder, MaskedLanguageModel
     from hanlin.tasks.extractor import Extractor
     from hanlin.tasks.tagger import Tagger
@@ -50,63 +54,154 @@ def task_of(model: "Model", origin: Origin, metrics: Sequence[str] | None) -> st
     return learnt if learnt in (*WRITING, "prefer") else None
 
 
+@dataclass(frozen=True, kw_only=True)
+class TaskRequest:
+    """How a task is to be measured; what means nothing to the task is refused."""
+
+    metrics: Sequence[str] | None = None
+    metric_settings: Mapping[str, Mapping[str, Any]] | None = None
+    """Of written texts."""
+    decoding: Mapping[str, Any] = field(default_factory=dict)
+    """Of written texts."""
+    positive: str | None = None
+    """The positive label of two."""
+    baselines: "Sources | None" = None
+    """What a classifier's simple judges are trained on; None: the rows that the model was trained
+    on, where hanlin.json says them and they are still there; (): no such judges."""
+    training_text: "Sources | None" = None
+    """Text in which the examples are looked for."""
+    reading: "ReadSettings | None" = None
+    """How it is read."""
+    seed: int = 0
+
+    def check(self, task: str, name: str) -> None:
+        """Raise `ConfigError` for a setting that would be ignored."""
+        for what, given in (("decoding", self.decoding), ("metric_settings", self.metric_settings)):
+            if given and task not in WRITING:
+                raise ConfigError(
+                    f"{name} writes nothing, so {what} ({', '.join(given)}) would be ignored. "
+                    "Leave it out."
+                )
+        if task != "classify" and self.positive is not None:
+            raise ConfigError(f"For the task {task}, positive would be ignored. Leave it out.")
+        if task != "classify" and self.baselines:
+            raise ConfigError(
+                f"There are no baselines for {task}, so they would be ignored. Leave baselines out."
+            )
+
+
 def evaluate_task(
     model: "Model",
     others: Sequence["Model"],
+    request: TaskRequest,
     *,
     task: str,
     origin: Origin,
-    baselines: "Sources | None",
     settings: "DataSettings",
-    metrics: Sequence[str] | None,
-    decoding: Mapping[str, Any],
-    seed: int,
 ) -> Evaluation:
     """Measure `model`, `others` and, of a classifier, the simple judges on the same records.
 
-    baselines: what these are trained on; None: the rows that the model was trained on, where
-    hanlin.json says them and they are still there; (): no such judges. Raises what the task's
-    objective raises of the data, and `ConfigError` for a setting that would be ignored.
+    Raises what the task's objective raises of the data, `InputError` for a model that cannot do the
+    task, and `ConfigError` for a setting that would be ignored.
     """
+    request.check(task, model.name)
     notes: list[str] = []
-    objective = _objective(task, origin)
+    objective, seed = _objective(task, origin), request.seed
     records = objective.read(settings.train, settings, tell=notes.append)
-    asked: dict[str, Any] = {"task": task, "metrics": metrics, "seed": seed}
+    own: dict[str, Any] = {}
     if task in WRITING:
-        asked |= {"objective": objective, "decoding": decoding}
-    elif decoding:
-        raise ConfigError(
-            f"{model.name} writes nothing, so {', '.join(decoding)} would be ignored. Leave it out."
-        )
-    if baselines and task != "classify":
-        raise ConfigError(
-            f"There are no baselines for {task}, so they would be ignored. Leave baselines out."
-        )
+        own = {"objective": objective, "decoding": request.decoding}
+    records = _usable((model, *others), records, notes, task=task, seed=seed, **own)
+    if task in WRITING:
+        own["metric_settings"] = request.metric_settings
+    elif task == "classify":
+        own = _labels((model, *others), request.positive, notes)
+    asked = {"task": task, "metrics": request.metrics, "seed": seed, **own}
+    overlap = _overlap(records, request, notes)  # before hours of work, not after
     found = [_measured(one, records, asked) for one in (model, *others)]
     first, beside = found[0], found[1:]
     judges: list[Judged] = []
     trained_on: tuple[str, ...] = ()
-    if task == "classify" and baselines != ():
-        training, trained_on, why = _training(objective, origin, baselines, settings)
+    if task == "classify" and request.baselines != ():
+        training, trained_on, why = _training(objective, origin, request.baselines, settings)
         notes += why
-        if training and baselines is None and find_spec("sklearn") is None:
+        if training and request.baselines is None and find_spec("sklearn") is None:
             notes.append("No baseline: it needs scikit-learn, of the extra `hanlin[judge]`.")
         elif training:
-            judges = _judges(model, training, records, notes, seed=seed)
+            judges = _judges(model, training, records, notes, seed=seed, **own)
             known = set(first.metrics)
             judges = [one.only([n for n in one.metrics if n in known]) for one in judges]
+    names = list(request.metrics or columns(first.metrics))
+    untested = [name for name in names if name not in first.units]
+    if untested and (beside or judges):
+        notes.append(f"There is no paired test of {', '.join(untested)}: differences may be luck.")
+    notes += first.notes
+    notes += [f"{one.name}: {note}" for one in beside for note in one.notes]
+    best = strongest(judges, first.main) if judges else None
     return Evaluation(
         model=_row(first),
-        others=tuple(_row(one, first, seed=seed) for one in beside),
-        baselines=tuple(_row(one, first, seed=seed) for one in judges),
+        others=tuple(_row(one, compared(first, one, names, seed=seed)) for one in beside),
+        baselines=tuple(_row(one, compared(first, one, names, seed=seed)) for one in judges),
         documents=len(records),
         task=task,
-        verdict=verdict(first, judges[-1], seed=seed) if judges else "",
+        verdict=verdict(first, best, seed=seed) if best is not None else "",
         trained_on=trained_on,
-        notes=(*notes, *first.notes),
+        notes=tuple(notes),
         predictions=first.predictions,
         details=first.details,
+        contamination=overlap,
     )
+
+
+def _usable(
+    models: Sequence["Model"], records: Sequence[Any], notes: list[str], **asked: Any
+) -> list[Any]:
+    """The records that every model can be asked about, so that all are asked about the same."""
+    every = [(model.name, usable(model, records, **asked)) for model in models]
+    for name, fits in every:
+        if out := fits.count(False):
+            notes.append(
+                f"{out} of {len(records)} examples are longer than {name} reads and are left out."
+            )
+    kept = [record for at, record in enumerate(records) if all(fits[at] for _, fits in every)]
+    if not kept:
+        raise InputError(
+            f"Every example is longer than {' or '.join(name for name, _ in every)} reads. "
+            "Give shorter ones."
+        )
+    return kept
+
+
+def _labels(models: Sequence[Any], positive: str | None, notes: list[str]) -> dict[str, Any]:
+    """The labels of all classifiers together, and the positive one of two."""
+    if positive is not None and (several := [model for model in models if model.multiple]):
+        raise ConfigError(
+            f"{several[0].name} gives a text several labels, so positive would be ignored. Leave "
+            "it out."
+        )
+    every = list(dict.fromkeys(label for model in models for label in model.labels))
+    if any(set(model.labels) != set(every) for model in models):
+        notes.append(
+            "The models do not have the same labels; those of all together are counted: "
+            f"{', '.join(every[:20])}{' ...' if len(every) > 20 else ''}."
+        )
+    place = positive_of(every, positive)
+    return {"among": every, "positive": None if place is None else every[place]}
+
+
+def _overlap(
+    records: Sequence[Any], request: TaskRequest, notes: list[str]
+) -> "Contamination | None":
+    """How much of the examples stands in a training text."""
+    if request.training_text is None:
+        return None
+    from hanlin.evaluation.contamination import contamination
+    from hanlin.evaluation.record_texts import texts_in
+
+    texts = [texts_in(record) for record in records]
+    found = contamination(texts, request.training_text, settings=request.reading)
+    notes += found.notes
+    return found
 
 
 def _objective(task: str, origin: Origin) -> Any:
@@ -123,14 +218,14 @@ def _measured(model: "Model", records: Sequence[Any], asked: Mapping[str, Any]) 
         return measure(model, records, progress=progress.advance, **asked)
 
 
-def _row(judged: Judged, first: Judged | None = None, *, seed: int = 0) -> Measured:
+def _row(judged: Judged, behind: Mapping[str, Comparison] | None = None) -> Measured:
     return Measured(
         name=judged.name,
         metrics=judged.metrics,
         tokens=None,
         seconds=judged.seconds,
         training_seconds=judged.training_seconds,
-        behind={} if first is None else compared(first, judged, seed=seed),
+        behind=behind or {},
     )
 
 
@@ -165,8 +260,9 @@ def _judges(
     notes: list[str],
     *,
     seed: int,
+    **counted: Any,
 ) -> list[Judged]:
-    """The commonest label and TF-IDF with logistic regression, the stronger one last."""
+    """The commonest label, and TF-IDF with logistic regression; `counted`: as of the model."""
     from hanlin.evaluation.classification import numbered, of_scores
     from hanlin.evaluation.tfidf import majority, tfidf
     from hanlin.tasks import Classifier
@@ -194,6 +290,7 @@ def _judges(
                 labels=labels,
                 multiple=multiple,
                 seed=seed,
+                **counted,
                 training_seconds=time.perf_counter() - begin,
             )
         )
@@ -210,7 +307,7 @@ def verdict(model: Judged, baseline: Judged, *, seed: int = 0) -> Words:
     metric = model.main
     if metric not in baseline.units or metric not in model.units:
         return ""
-    found = compared(model, baseline, seed=seed)[metric].difference
+    found = compared(model, baseline, [metric], seed=seed)[metric].difference
     by = _by(found)
     stands = standing(metric, found)
     name = baseline.name

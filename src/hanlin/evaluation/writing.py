@@ -7,33 +7,28 @@ is written for a text does not depend on what else is in the batch.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
 from hanlin.data.conversations import Conversation
 from hanlin.data.pairs import PairRecord
 from hanlin.data.records import sampled
-from hanlin.errors import ConfigError, InputError, nearest
-from hanlin.evaluation.judged import Judged
-from hanlin.generation import generate
+from hanlin.errors import InputError
+from hanlin.evaluation.judged import Judged, refuse_kind
+from hanlin.evaluation.written_metrics import References, Scorer
+from hanlin.generation import Sampling, generate
 from hanlin.metrics.score import signature
-from hanlin.metrics.summaries import VARIANTS, rouge_units, rouge_values
-from hanlin.metrics.translations import bleu_units, chrf_units, ter_units
-from hanlin.metrics.units import Units, mean
+from hanlin.metrics.summaries import rouge_values
+from hanlin.metrics.units import Units
 from hanlin.models.transformer import Transformer
 from hanlin.tasks.language import LanguageModel
+from hanlin.tasks.model import Model
 from hanlin.tasks.writing import Seq2SeqModel
 from hanlin.tokenizers import Tokenizer
 from hanlin.training.objectives.instruct import Instruct, set_template
 from hanlin.training.objectives.seq2seq import Seq2Seq
 
 Record = PairRecord | Conversation
-References = Sequence[Sequence[str]]
-
-METRICS: tuple[str, ...] = ("bleu", "chrf", "chrf++", "ter", *VARIANTS, "exact_match")
-"""Every metric of written texts."""
-DEFAULT = ("bleu", "chrf", "rouge1", "rouge2", "rougeL")
 TOGETHER = 64
 """Sequences written at a time; changes no text."""
 GLANCE = 200
@@ -57,34 +52,42 @@ class Written:
 
 
 def measure(
-    model: LanguageModel,
+    model: Model,
     records: Sequence[Record],
     *,
     objective: Seq2Seq | Instruct,
     metrics: Sequence[str] | None = None,
+    metric_settings: Mapping[str, Mapping[str, Any]] | None = None,
     decoding: Mapping[str, Any] | None = None,
     together: int = TOGETHER,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Judged:
-    """What the model writes for each record, by these metrics (None: `DEFAULT`).
+    """What the model writes for each record, by these metrics (None: `written_metrics.DEFAULT`).
 
-    objective: says how a record is put to a model that does not know itself. decoding: settings of
-    generation other than the model's own; without a temperature nothing is drawn. Raises
-    `ConfigError` for a metric or setting that there is not.
+    objective: says how a record is put to a model that does not know itself. metric_settings: of
+    metrics, by their name (see `written_metrics.MetricSettings`). decoding: settings of generation
+    other than the model's own; without a temperature nothing is drawn. Sources that are too long
+    lose their end, conversations their oldest turns; records that are still too long are left out.
+    All of that is told. Raises `ConfigError` for a metric or setting that there is not,
+    `InputError` for a model that writes nothing and where every record is too long.
     """
-    for name in metrics or ():
-        if name not in METRICS:
-            raise ConfigError(
-                f"There is no metric {name!r} of written texts.{nearest(name, list(METRICS))} "
-                f"Choose among {', '.join(METRICS)}."
-            )
-    if not isinstance(model, LanguageModel):
-        raise InputError(f"{model.name} is {model.kind}, which writes nothing. Give one that does.")
+    scorer = Scorer.of(metrics, metric_settings)
     begin = time.perf_counter()
-    writer = _writer(model, records, objective)
-    settings = writer.settings(**_decided(writer, decoding or {}, seed))
-    prompts, references, notes = _asked(writer, records, room=settings.max_new_tokens)
+    writer, settings = _prepared(model, records, objective, decoding, seed)
+    asked = _asked(writer, records, room=settings.max_new_tokens)
+    records = [record for record, fits in zip(records, asked.fit, strict=True) if fits]
+    prompts = [ids for ids, fits in zip(asked.prompts, asked.fit, strict=True) if fits]
+    references = [those for those, fits in zip(asked.references, asked.fit, strict=True) if fits]
+    notes = (*asked.notes, *scorer.notes(references))
+    if not records:
+        raise InputError(
+            f"Every record is longer than the {writer.context} tokens that {model.name} reads. "
+            "Give shorter ones."
+        )
+    if out := len(asked.fit) - len(records):
+        notes += (f"{out} of {len(asked.fit)} records are too long for the model and left out.",)
+    scorer.check(references)
     said: list[str] = []
     step = TOGETHER * _CHUNK
     for first in range(0, len(prompts), step):
@@ -99,16 +102,35 @@ def measure(
         beams=settings.beams if settings.beams > 1 else None,
         max=settings.max_new_tokens,
     )
-    units = _units(tuple(metrics or DEFAULT), said, references, way)
+    units = {
+        name: Units(of.statistics, of.function, f"{of.about}|{way}")
+        for name, of in scorer.units(said, references).items()
+    }
+    scores, missing = scorer.of_texts(said)
+    scores |= {name: of.score(seed=seed) for name, of in units.items()}
     return Judged(
         name=model.name,
-        metrics={name: of.score(seed=seed) for name, of in units.items()},
+        metrics={name: scores[name] for name in scorer.names if name in scores},
         units=units,
         predictions=said,
         details=_shown(records, said, references),
         seconds=seconds,
-        notes=notes,
+        notes=(*notes, *missing),
     )
+
+
+def usable(
+    model: Model,
+    records: Sequence[Record],
+    *,
+    objective: Seq2Seq | Instruct,
+    decoding: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    **settings: Any,
+) -> list[bool]:
+    """Whether the model can read each record, cut as far as it can be. Raises as `measure` does."""
+    writer, sampling = _prepared(model, records, objective, decoding, seed)
+    return _asked(writer, records, room=sampling.max_new_tokens).fit
 
 
 def glance(
@@ -127,6 +149,20 @@ def glance(
         model, records, objective=objective, metrics=names, decoding={"max_new_tokens": longest}
     )
     return {name: score.value for name, score in found.metrics.items()}
+
+
+def _prepared(
+    model: Model,
+    records: Sequence[Record],
+    objective: Seq2Seq | Instruct,
+    decoding: Mapping[str, Any] | None,
+    seed: int,
+) -> tuple[LanguageModel, Sampling]:
+    """The model as it is asked, and how it decodes."""
+    refuse_kind(model, LanguageModel, lacks="writes nothing", remedy="Give one that does.")
+    assert isinstance(model, LanguageModel)
+    writer = _writer(model, records, objective)
+    return writer, writer.settings(**_decided(writer, decoding or {}, seed))
 
 
 def _writer(
@@ -149,39 +185,63 @@ def _writer(
     )
 
 
-def _asked(
-    model: LanguageModel, records: Sequence[Record], *, room: int
-) -> tuple[list[list[int]], References, tuple[str, ...]]:
-    """What the model reads for each record, what it should write, and what was cut.
+@dataclass(frozen=True)
+class _Asked:
+    """What a model reads for each record, and what it should write."""
+
+    prompts: list[list[int]]
+    references: References
+    fit: list[bool]
+    """Whether the model can read it and has a token left to write."""
+    notes: tuple[str, ...]
+    """What was cut."""
+
+
+def _asked(model: LanguageModel, records: Sequence[Record], *, room: int) -> _Asked:
+    """The records as the model reads them, those that are too long as far as they can be cut.
 
     room: tokens that a decoder is to have left for writing.
     """
+    length = most = model.context
+    if length is not None and model.network.config.shape == "decoder":
+        length, most = length - min(room, length // 2), length - 1
     chats = [record for record in records if isinstance(record, Conversation)]
-    if chats:
-        prompts = [
-            model.tokenizer.encode_chat(
-                list(chat.messages[:-1]), tools=list(chat.tools) if chat.tools else None
-            )
-            for chat in chats
-        ]
-        return prompts, [[str(chat.messages[-1].get("content", ""))] for chat in chats], ()
-    assert isinstance(model, Seq2SeqModel)
     pairs = [record for record in records if isinstance(record, PairRecord)]
-    prompts = model.template.read([pair.source.strip() for pair in pairs], model.tokenizer)
-    references = [list(pair.targets) for pair in pairs]
-    if model.context is None:
-        return prompts, references, ()
-    length = model.context
-    if model.template.goes_on:
-        length -= min(room, length // 2)
-    long = [at for at, ids in enumerate(prompts) if len(ids) > length]
-    for at in long:
-        source = pairs[at].source.strip()
-        prompts[at] = model.template.cut(source, model.tokenizer, length=length)
-    note = (
-        f"{len(long)} of {len(pairs)} sources are longer than {length} tokens and lose their end."
-    )
-    return prompts, references, (note,) if long else ()
+    if chats:
+        found = [_chat(model, chat, length) for chat in chats]
+        prompts, cut = [ids for ids, _ in found], sum(shorter for _, shorter in found)
+        references = [[str(chat.messages[-1].get("content", ""))] for chat in chats]
+        said = f"conversations are longer than {length} tokens and lose their oldest turns."
+    else:
+        assert isinstance(model, Seq2SeqModel)
+        prompts = model.template.read([pair.source.strip() for pair in pairs], model.tokenizer)
+        references = [list(pair.targets) for pair in pairs]
+        long = [at for at, ids in enumerate(prompts) if length is not None and len(ids) > length]
+        for at in long:
+            assert length is not None
+            source = pairs[at].source.strip()
+            prompts[at] = model.template.cut(source, model.tokenizer, length=length)
+        cut = len(long)
+        said = f"sources are longer than {length} tokens and lose their end."
+    fit = [most is None or len(ids) <= most for ids in prompts]
+    return _Asked(prompts, references, fit, (f"{cut} of {len(records)} {said}",) if cut else ())
+
+
+def _chat(model: LanguageModel, chat: Conversation, length: int | None) -> tuple[list[int], bool]:
+    """A conversation up to its last answer, and whether turns were left out: the oldest, until it
+    has `length` tokens or begins with the last question. The system's instructions stay."""
+    tools = list(chat.tools) if chat.tools else None
+    messages = list(chat.messages[:-1])
+    first = next((at for at, one in enumerate(messages) if one["role"] != "system"), 0)
+    questions = [at for at, one in enumerate(messages) if one["role"] == "user" and at > first]
+    ids = model.tokenizer.encode_chat(messages, tools=tools)
+    shorter = False
+    for at in questions:
+        if length is None or len(ids) <= length:
+            break
+        ids = model.tokenizer.encode_chat(messages[:first] + messages[at:], tools=tools)
+        shorter = True
+    return ids, shorter
 
 
 def _decided(model: LanguageModel, decoding: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -192,32 +252,6 @@ def _decided(model: LanguageModel, decoding: Mapping[str, Any], seed: int) -> di
     if decided.get("temperature"):
         return {"seed": seed} | decided
     return decided | {"temperature": 0}
-
-
-def _units(
-    names: Sequence[str], said: Sequence[str], references: References, way: str
-) -> dict[str, Units]:
-    single: dict[str, Callable[[], Units]] = {
-        "bleu": partial(bleu_units, said, references),
-        "chrf": partial(chrf_units, said, references),
-        "chrf++": partial(chrf_units, said, references, word_order=2),
-        "ter": partial(ter_units, said, references),
-        "exact_match": lambda: mean(
-            [
-                text in [one.strip() for one in those]
-                for text, those in zip(said, references, strict=True)
-            ],
-            about="match:exact|case:mixed",
-        ),
-    }
-    variants = [name for name in names if name in VARIANTS]
-    rouge = rouge_units(said, references, variants=variants) if variants else {}
-    found = {}
-    for name in names:
-        units = rouge[name] if name in rouge else single[name]()
-        about = f"{units.about}|{way}" if units.about else way
-        found[name] = Units(units.statistics, units.function, about)
-    return found
 
 
 def _shown(

@@ -16,7 +16,7 @@ import numpy as np
 from hanlin.metrics.bootstrap import Floats
 from hanlin.metrics.examples import aligned, answered
 from hanlin.metrics.score import Score
-from hanlin.metrics.units import mean
+from hanlin.metrics.units import Units, mean
 
 Answers = Sequence[str] | Sequence[Sequence[str]]
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
@@ -34,6 +34,16 @@ def exact_match(
 
     Raises `InputError` for lists that do not fit.
     """
+    return exact_match_units(predictions, references, ignore_case=ignore_case).score(seed=seed)
+
+
+def exact_match_units(
+    predictions: Sequence[str],
+    references: Sequence[str] | Sequence[Sequence[str]],
+    *,
+    ignore_case: bool = False,
+) -> Units:
+    """What `exact_match` is computed from: whether each prediction is right."""
     texts, sets = aligned(predictions, references)
 
     def plain(text: str) -> str:
@@ -41,7 +51,7 @@ def exact_match(
 
     right = [plain(text) in map(plain, those) for text, those in zip(texts, sets, strict=True)]
     about = "match:exact|case:" + ("ignored" if ignore_case else "mixed")
-    return mean(right, about=about).score(seed=seed)
+    return mean(right, about=about)
 
 
 def squad(predictions: Sequence[str], answers: Answers, *, seed: int = 0) -> dict[str, Score]:

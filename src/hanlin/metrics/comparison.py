@@ -17,7 +17,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hanlin.errors import ConfigError, InputError
-from hanlin.metrics.bootstrap import Floats, Function, dealt, drawn_counts, interval_of_sums
+from hanlin.metrics.bootstrap import (
+    Floats,
+    Function,
+    dealt,
+    drawn_counts,
+    interval_of_sums,
+    ratio,
+)
 from hanlin.metrics.labels import LABEL_METRICS, label_units
 from hanlin.metrics.score import Score
 from hanlin.metrics.summaries import is_variant, rouge_units
@@ -28,6 +35,7 @@ Test = Literal["randomisation", "bootstrap", "mcnemar"]
 SWAPS = 10_000
 """Exchanges and draws of a test; no p-value is below 1 / (SWAPS + 1)."""
 _AT_ONCE = 4_000_000
+_UNDECIDED = "McNemar's test is of answers that are right or wrong. Use the test randomisation."
 
 _OF_TEXTS: dict[str, Callable[..., Units]] = {
     "bleu": bleu_units,
@@ -75,9 +83,9 @@ def compare(
 
     With `references`, a and b are predictions: texts for "bleu", "chrf", "ter" and ROUGE's variants
     (`settings` are theirs), labels for "accuracy", "mcc" and the other metrics of `classification`
-    that need no probabilities. Without, they are a value an example, right or wrong for "accuracy",
-    and the mean is compared. The test is McNemar's for "accuracy" and else approximate
-    randomisation; "bootstrap" is the paired bootstrap's. Raises `InputError` for lists that do not
+    that need no probabilities. Without, they are a value an example, and the mean is compared. The
+    test is McNemar's where each example is right or wrong, and else approximate randomisation;
+    "bootstrap" is the paired bootstrap's. Raises `InputError` for lists that do not
     fit and `ConfigError` for a test or setting that does not suit the metric.
     """
     if references is None:
@@ -108,12 +116,18 @@ def compare_units(
     a: Units, b: Units, metric: str, *, test: Test | None = None, seed: int = 0
 ) -> Comparison:
     """Compare two models by what a metric is computed from; see `compare`."""
-    if a.statistics.shape != b.statistics.shape:
+    if len(a.statistics) != len(b.statistics):
         raise InputError(
             f"There are {len(a.statistics)} and {len(b.statistics)} examples. Compare two models "
             "on the same ones, in the same order."
         )
-    test = test or ("mcnemar" if metric == "accuracy" else "randomisation")
+    if a.statistics.shape != b.statistics.shape:
+        raise InputError(
+            f"{metric} is counted in {a.statistics.shape[1]} and {b.statistics.shape[1]} numbers "
+            "an example. Count both models' over the same labels."
+        )
+    decided = all(map(_right_or_wrong, (a, b)))
+    test = test or ("mcnemar" if decided else "randomisation")
     both = np.concatenate([a.statistics, b.statistics], axis=1)
     width = a.statistics.shape[1]
 
@@ -122,6 +136,8 @@ def compare_units(
 
     match test:
         case "mcnemar":
+            if not decided:
+                raise ConfigError(_UNDECIDED)
             p_value = mcnemar(a.statistics[:, 0], b.statistics[:, 0])
         case "randomisation":
             p_value = _by_exchange(a, b, seed=seed)
@@ -136,6 +152,14 @@ def compare_units(
     return Comparison(metric, a.score(seed=seed), b.score(seed=seed), difference, p_value, test)
 
 
+def _right_or_wrong(units: Units) -> bool:
+    """Whether every example is one answer, and that right (1) or wrong (0)."""
+    if units.function is not ratio:
+        return False
+    values, sizes = units.statistics.T
+    return bool((sizes == 1).all() and np.isin(values, (0, 1)).all())
+
+
 def mcnemar(a: ArrayLike, b: ArrayLike) -> float:
     """The exact two-sided p-value of McNemar's test, of what is right (1) and wrong (0) [U] of two
     models: a sign test of the examples on which they differ.
@@ -144,9 +168,7 @@ def mcnemar(a: ArrayLike, b: ArrayLike) -> float:
     """
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if not np.isin(np.concatenate([first, second]), (0.0, 1.0)).all():
-        raise ConfigError(
-            "McNemar's test is of answers that are right or wrong. Use the test randomisation."
-        )
+        raise ConfigError(_UNDECIDED)
     gained, lost = int((second > first).sum()), int((second < first).sum())
     either, fewer = gained + lost, min(gained, lost)
     logs = [

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from hanlin.errors import InputError
 from hanlin.metrics.bootstrap import Floats, divided
 from hanlin.metrics.score import Score
-from hanlin.metrics.units import Units, score_of_ranks
+from hanlin.metrics.units import Units, ranked, score_of_ranks
 
 
 def pearson(x: ArrayLike, y: ArrayLike, *, seed: int = 0) -> Score:
@@ -33,6 +33,11 @@ def spearman(x: ArrayLike, y: ArrayLike, *, seed: int = 0) -> Score:
     value, influence = rank_correlation(*_checked(x, y))
     about = "coefficient:spearman"
     return score_of_ranks(value, influence, lowest=-1.0, about=about, seed=seed)
+
+
+def spearman_units(x: ArrayLike, y: ArrayLike) -> Units:
+    """What `spearman` is computed from, to first order."""
+    return ranked(*rank_correlation(*_checked(x, y)), about="coefficient:spearman")
 
 
 def rank_correlation(x: Floats, y: Floats) -> tuple[float, Floats]:

@@ -1,13 +1,13 @@
 """Lists of predictions and what they are held against: checked before anything is counted."""
 
-from collections.abc import Sequence, Sized
+from collections import Counter
+from collections.abc import Iterable, Sequence, Sized
 from typing import Any
 
 from hanlin.errors import InputError
 from hanlin.text.scripts import script
 
-_SAMPLE = 20_000
-"""Characters that decide which language texts are in."""
+_NO_LETTERS = ("digit", "punctuation", "space", "emoji", "other")
 
 
 def aligned(
@@ -61,18 +61,32 @@ def same_length(predictions: Sized, others: Sized, name: str) -> None:
 
 def mostly_han(sets: Sequence[Sequence[str]]) -> bool:
     """Whether most letters of the references are Chinese characters (and there is little Kana)."""
-    counts: dict[str, int] = {}
-    seen = 0
-    for texts in sets:
-        for character in texts[0] if texts else "":
-            name = script(character)
-            counts[name] = counts.get(name, 0) + 1
-            seen += 1
-        if seen >= _SAMPLE:
-            break
-    classes = ("digit", "punctuation", "space", "emoji", "other")
-    letters = sum(n for name, n in counts.items() if name not in classes)
-    return counts.get("Han", 0) * 2 > letters and counts.get("Kana", 0) * 10 < letters
+    return _is_han(_scripts(text for texts in sets for text in texts))
+
+
+def chinese_among(sets: Sequence[Sequence[str]]) -> int:
+    """How many examples have a reference that is mostly Chinese; none where much of all is Kana, as
+    in Japanese, whose short texts may be Chinese characters alone."""
+    found = sum(any(_is_han(_scripts([text])) for text in texts) for texts in sets)
+    if not found:
+        return 0
+    counts = _scripts(text for texts in sets for text in texts)
+    return found if counts["Kana"] * 10 < counts["Han"] + counts["Kana"] else 0
+
+
+def _scripts(texts: Iterable[str]) -> Counter[str]:
+    """How many letters of each script there are."""
+    characters: Counter[str] = Counter()
+    for text in texts:
+        characters.update(text)
+    counts: Counter[str] = Counter()
+    for character, count in characters.items():
+        counts[script(character)] += count
+    return Counter({name: n for name, n in counts.items() if name not in _NO_LETTERS})
+
+
+def _is_han(counts: Counter[str]) -> bool:
+    return counts["Han"] * 2 > counts.total() and counts["Kana"] * 10 < counts.total()
 
 
 def _text(value: Any, name: str) -> str:

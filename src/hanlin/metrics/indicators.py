@@ -17,7 +17,7 @@ from hanlin.metrics.bootstrap import Floats, intervals_of_sums
 from hanlin.metrics.curves import Flags, average_precision
 from hanlin.metrics.labels import LabelScore, averages, label_table
 from hanlin.metrics.score import Score
-from hanlin.metrics.units import mean, score_of_ranks, scored
+from hanlin.metrics.units import Units, mean, ranked, score_of_ranks, scored
 
 
 @dataclass(frozen=True)
@@ -72,25 +72,53 @@ def multilabel(
 
     whole = mean((true == guessed).all(axis=1), about=f"labels:{size}")
     metrics = {"subset_accuracy": whole.score(seed=seed)}
-    counts = np.stack([true & guessed, true, guessed], axis=1).astype(np.float64)
-    flat = counts.reshape(rows, 3 * size)
+    flat = _counts(true, guessed)
 
     def functions(sums: Floats) -> dict[str, Floats]:
-        return averages(*sums.reshape(len(sums), 3, size).transpose(1, 0, 2), absent=True)
+        return _averages(sums, size)
 
     intervals = intervals_of_sums(flat, functions, seed=seed)
     for name, value in functions(flat.sum(axis=0)[None]).items():
         about = f"labels:{size}"
         metrics[name] = scored(float(value[0]), intervals[name], n=rows, about=about, seed=seed)
     if ranks is not None and true.any():
-        found = [average_precision(true[:, k], ranks[:, k]) for k in np.flatnonzero(true.any(0))]
-        metrics["average_precision"] = score_of_ranks(
-            float(np.mean([value for value, _ in found])),
-            np.mean([influence for _, influence in found], axis=0),
-            about=f"labels:{len(found)}|mean:macro",
-            seed=seed,
-        )
-    return MultiLabel(metrics, label_table(shown, *counts.sum(axis=0)))
+        value, influence, about = _precision(true, ranks)
+        metrics["average_precision"] = score_of_ranks(value, influence, about=about, seed=seed)
+    return MultiLabel(metrics, label_table(shown, *flat.sum(axis=0).reshape(3, size)))
+
+
+def indicator_units(true: Flags, guessed: Flags, scores: Floats) -> dict[str, Units]:
+    """What every metric of `multilabel` is computed from; the average precision to first order."""
+    size = true.shape[1]
+    flat, about = _counts(true, guessed), f"labels:{size}"
+
+    def of(name: str) -> Units:
+        return Units(flat, lambda sums: _averages(sums, size)[name], about)
+
+    units = {"subset_accuracy": mean((true == guessed).all(axis=1), about=about)}
+    units |= {name: of(name) for name in _averages(flat[:1], size)}
+    if true.any():
+        value, influence, which = _precision(true, scores)
+        units["average_precision"] = ranked(value, influence, about=which)
+    return units
+
+
+def _counts(true: Flags, guessed: Flags) -> Floats:
+    """Statistics [N, 3 * K] of each row: hits, labels it has, labels predicted."""
+    counts = np.stack([true & guessed, true, guessed], axis=1).astype(np.float64)
+    return counts.reshape(len(true), -1)
+
+
+def _averages(sums: Floats, size: int) -> dict[str, Floats]:
+    return averages(*sums.reshape(len(sums), 3, size).transpose(1, 0, 2), absent=True)
+
+
+def _precision(true: Flags, ranks: Floats) -> tuple[float, Floats, str]:
+    """The mean average precision over labels that a row has, and its influence [N]."""
+    found = [average_precision(true[:, k], ranks[:, k]) for k in np.flatnonzero(true.any(0))]
+    influence: Floats = np.mean([influence for _, influence in found], axis=0)
+    value = float(np.mean([value for value, _ in found]))
+    return value, influence, f"labels:{len(found)}|mean:macro"
 
 
 def _indicators(given: ArrayLike, what: str) -> Flags:

@@ -31,6 +31,10 @@ LABEL_METRICS = (
     "mcc",
 )
 """The metrics that need labels alone, of any number of them."""
+POSITIVE = frozenset(
+    "positive pos true yes 1 spam 正面 积极 正向 好评 是 真 垃圾 垃圾邮件 垃圾短信".split()
+)
+"""Names of labels that are known to be the positive one of two."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +86,13 @@ def classification(
     Labels and predictions are names, or places in `names` where it is given; without `names` they
     are sorted. `scores` are probabilities [N, K] in the order of the names, or [N] of the positive
     of two labels; without `predictions` the most probable label is predicted. `positive` names one
-    of two labels, by default the last. A column of a label that no row has is left out of the AUC.
-    Raises `InputError` for lists that do not fit, unknown labels and scores that are no
-    probabilities.
+    of two labels, by default the one that is among `POSITIVE`, else the last. A column of a label
+    that no row has is left out of the AUC. Raises `InputError` for lists that do not fit, unknown
+    labels and scores that are no probabilities.
     """
     true, predicted, shown = _places(labels, predictions, names)
     size = len(shown)
-    at = _positive(positive, shown)
+    at = positive_of(shown, positive)
     probabilities = None
     if scores is not None:
         probabilities = checked_probabilities(scores, rows=len(true), labels=size, positive=at)
@@ -157,15 +161,26 @@ def label_units(
     place = {label: at for at, label in enumerate({*true, *(one for of in lists for one in of)})}
     size = len(place)
     at = [place[label] for label in true]
-    about = f"labels:{size}"
-    found = []
-    for guessed in lists:
-        cells = _cells(np.array(at), np.array([place[label] for label in guessed]), size)
-        if metric == "accuracy":
-            found.append(mean(cells[:, :size].sum(axis=1), about=about))
-        else:
-            found.append(Units(cells, lambda sums: _functions(sums, size, None)[metric], about))
-    return found
+    return [
+        place_units(np.array(at), np.array([place[label] for label in guessed]), size=size)[metric]
+        for guessed in lists
+    ]
+
+
+def place_units(
+    true: Places, predicted: Places, *, size: int, positive: int | None = None
+) -> dict[str, Units]:
+    """What every metric of places [U] among `size` labels is computed from; of two, with the place
+    of the positive one, its precision, recall and F1 too."""
+    cells = _cells(true, predicted, size)
+    names = _functions(cells[:1], size, positive)
+
+    def of(name: str) -> Units:
+        return Units(cells, lambda sums: _functions(sums, size, positive)[name], f"labels:{size}")
+
+    return {name: of(name) for name in names} | {
+        "accuracy": mean(true == predicted, about=f"labels:{size}")
+    }
 
 
 def _cells(true: Places, predicted: Places, size: int) -> Floats:
@@ -275,8 +290,10 @@ def _listed(given: Any, what: str) -> list[Any]:
     return [one.item() if isinstance(one, np.generic) else one for one in given]
 
 
-def _positive(name: str | None, names: tuple[str, ...]) -> int | None:
-    """The place of the positive label of two, by default the last."""
+def positive_of(names: Sequence[str], name: str | None = None) -> int | None:
+    """The place of the positive label of two: the one named, else the one that is known to be
+    (`POSITIVE`), else the last. None of more labels. Raises `InputError` for a name that is none.
+    """
     if len(names) != 2:
         if name is not None:
             raise InputError(
@@ -285,7 +302,10 @@ def _positive(name: str | None, names: tuple[str, ...]) -> int | None:
             )
         return None
     if name is None:
-        return 1
+        known = [place for place, one in enumerate(names) if one.strip().lower() in POSITIVE]
+        return known[0] if len(known) == 1 else 1
     if name not in names:
-        raise InputError(f"positive is {name!r}, which is none of the labels {', '.join(names)}.")
-    return names.index(name)
+        raise InputError(
+            f"positive is {name!r}, which is none of the labels {', '.join(names)}. Name one."
+        )
+    return list(names).index(name)

@@ -17,7 +17,7 @@ from hanlin.errors import InputError
 from hanlin.metrics.bootstrap import Floats
 from hanlin.metrics.curves import roc_area
 from hanlin.metrics.score import Score
-from hanlin.metrics.units import Units, mean, score_of_ranks
+from hanlin.metrics.units import Units, mean, ranked, score_of_ranks
 
 BINS = 15
 _SUM_ERROR = 1e-3
@@ -47,24 +47,40 @@ def probability_scores(
     both of its own and of others.
     """
     metrics: dict[str, Score] = {}
-    rows = np.arange(len(labels))
-    if positive is not None:
-        about, which = "auc:binary", [positive]
-        error = (probabilities[:, positive] - (labels == positive)) ** 2
-    else:
-        about, which = "auc:ovr-macro", list(range(probabilities.shape[1]))
-        error = (probabilities**2).sum(axis=1) - 2 * probabilities[rows, labels] + 1
-    area = _mean_area(labels, probabilities, which)
+    area, about = _mean_area(labels, probabilities, positive)
     if area is not None:
         metrics["auc"] = score_of_ranks(*area, about=about, seed=seed)
-    scale = "0-1" if positive is not None else "0-2"
-    metrics["brier"] = mean(error, about=f"scale:{scale}").score(seed=seed)
+    units, bins = _of_rows(labels, probabilities, positive)
+    return metrics | {name: of.score(seed=seed) for name, of in units.items()}, bins
+
+
+def probability_units(
+    labels: NDArray[np.int64], probabilities: Floats, *, positive: int | None = None
+) -> dict[str, Units]:
+    """What the metrics of `probability_scores` are computed from; the AUC to first order."""
+    area, about = _mean_area(labels, probabilities, positive)
+    ranks = {} if area is None else {"auc": ranked(*area, about=about)}
+    return ranks | _of_rows(labels, probabilities, positive)[0]
+
+
+def _of_rows(
+    labels: NDArray[np.int64], probabilities: Floats, positive: int | None
+) -> tuple[dict[str, Units], tuple[Bin, ...]]:
+    """Brier score, log loss and calibration error as units, and the bins."""
+    rows = np.arange(len(labels))
+    if positive is not None:
+        error = (probabilities[:, positive] - (labels == positive)) ** 2
+    else:
+        error = (probabilities**2).sum(axis=1) - 2 * probabilities[rows, labels] + 1
     least = np.finfo(np.float64).eps
     nats = -np.log(np.clip(probabilities[rows, labels], least, 1.0))
-    metrics["log_loss"] = mean(nats, about="unit:nats").score(seed=seed)
     calibration, bins = _calibration(labels, probabilities)
-    metrics["ece"] = calibration.score(seed=seed)
-    return metrics, bins
+    scale = "0-1" if positive is not None else "0-2"
+    return {
+        "brier": mean(error, about=f"scale:{scale}"),
+        "log_loss": mean(nats, about="unit:nats"),
+        "ece": calibration,
+    }, bins
 
 
 def checked_probabilities(
@@ -98,17 +114,20 @@ def checked_probabilities(
 
 
 def _mean_area(
-    labels: NDArray[np.int64], probabilities: Floats, which: list[int]
-) -> tuple[float, Floats] | None:
+    labels: NDArray[np.int64], probabilities: Floats, positive: int | None
+) -> tuple[tuple[float, Floats] | None, str]:
+    """The area and its influence, where there is one, and which it is."""
+    about = "auc:binary" if positive is not None else "auc:ovr-macro"
+    which = [positive] if positive is not None else range(probabilities.shape[1])
     areas = [
         roc_area(right, probabilities[:, label])
         for label in which
         if (right := labels == label).any() and not right.all()
     ]
     if not areas:
-        return None
+        return None, about
     influence: Floats = np.mean([influence for _, influence in areas], axis=0)
-    return float(np.mean([area for area, _ in areas])), influence
+    return (float(np.mean([area for area, _ in areas])), influence), about
 
 
 def _calibration(labels: NDArray[np.int64], probabilities: Floats) -> tuple[Units, tuple[Bin, ...]]:

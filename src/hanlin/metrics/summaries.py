@@ -42,7 +42,7 @@ def rouge(
     (n-grams), rougeL (the longest common subsequence) and rougeLsum (its union over sentences,
     which end at a new line and, unless cut into "words", after 。！？ too). `tokenize`: "words"
     are those of rouge-score, "characters" those of scripts without spaces and words of the others,
-    "words-zh" those of rjieba; "auto" takes words where most letters are Latin, else characters.
+    "words-zh" those of rjieba; "auto" takes words where every reference is Latin, else characters.
     Raises `InputError` for lists that do not fit and where no reference has a token, `ConfigError`
     for a setting that does not exist or needs a package that is not installed.
     """
@@ -83,7 +83,7 @@ def rouge_units(
                 "Use rouge1 to rouge9, rougeL or rougeLsum."
             )
     texts, sets = aligned(predictions, references)
-    way = cutter(tokenize, (texts[0] for texts in sets), stemmer=stemmer)
+    way = cutter(tokenize, (text for texts in sets for text in texts), stemmer=stemmer)
     _refuse_nothing(sets, way)
     scores = {variant: np.empty(len(texts)) for variant in variants}
     for number, (text, wanted) in enumerate(zip(texts, sets, strict=True)):

@@ -14,7 +14,7 @@ import numpy as np
 
 from hanlin.errors import ConfigError, nearest
 from hanlin.metrics.bootstrap import Floats, divided
-from hanlin.metrics.examples import aligned, mostly_han
+from hanlin.metrics.examples import aligned, chinese_among
 from hanlin.metrics.score import Score
 from hanlin.metrics.units import Units
 
@@ -41,9 +41,9 @@ def bleu(
     """Corpus BLEU from 0 to 100 (Papineni et al. 2002), sacreBLEU's with its signature.
 
     `references` has a text or a list of texts for each prediction. `tokenize` "auto" is sacreBLEU's
-    "zh" where the references are mostly Chinese, else "13a"; the signature says which. Raises
-    `InputError` for lists that do not fit and `ConfigError` for a setting that does not exist or
-    where sacreBLEU is not installed.
+    "zh" where any reference is mostly Chinese, else "13a", which cuts English alike; the signature
+    says which. Raises `InputError` for lists that do not fit and `ConfigError` for a setting that
+    does not exist or where sacreBLEU is not installed.
     """
     units = bleu_units(
         predictions,
@@ -85,7 +85,7 @@ def ter(
 
     "words" are what white space leaves, Tercom's default; "characters" is Tercom's normalisation
     with Asian support, which cuts Chinese into characters and sets punctuation apart. "auto" takes
-    it where the references are mostly Chinese. Raises as `bleu` does.
+    it where any reference is mostly Chinese. Raises as `bleu` does.
     """
     units = ter_units(predictions, references, tokenize=tokenize, case_sensitive=case_sensitive)
     return units.score(seed=seed)
@@ -106,7 +106,7 @@ def bleu_units(
     _at_least("max_ngram", max_ngram, 1)
     texts, sets = aligned(predictions, references)
     if tokenize == "auto":
-        tokenize = "zh" if mostly_han(sets) else "13a"
+        tokenize = "zh" if chinese_among(sets) else "13a"
     metric = _sacrebleu().BLEU(
         lowercase=lowercase,
         force=True,
@@ -147,7 +147,7 @@ def ter_units(
     """What `ter` is computed from: edits and words of each sentence."""
     _one_of("tokenize", tokenize, ("auto", "words", "characters"))
     texts, sets = aligned(predictions, references)
-    characters = mostly_han(sets) if tokenize == "auto" else tokenize == "characters"
+    characters = chinese_among(sets) > 0 if tokenize == "auto" else tokenize == "characters"
     metric = _sacrebleu().TER(
         normalized=characters, asian_support=characters, case_sensitive=case_sensitive
     )

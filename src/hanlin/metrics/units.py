@@ -65,6 +65,12 @@ def scored(
     return Score(value, low, high, f"{about}|{tail}" if about else tail)
 
 
+def ranked(value: float, influence: Floats, *, about: str = "") -> Units:
+    """A metric of ranks as the mean of what each example adds [U], to first order: for comparing
+    two models, as `score_of_ranks` is for one."""
+    return mean(value + influence, about=f"{about}|by:influence")
+
+
 def score_of_ranks(
     value: float, influence: Floats, *, lowest: float = 0.0, about: str = "", seed: int = 0
 ) -> Score:

@@ -5,6 +5,7 @@ Beside that rule there are two for other scripts; whichever is used stands in th
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -23,7 +24,6 @@ _UNSPACED = (
 )
 _CHARACTERS = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
 _SHORTEST_STEMMED = 4
-_SAMPLE = 20_000
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class Cutter:
 
 
 def cutter(tokenize: Cut, texts: Iterable[str], *, stemmer: bool = False) -> Cutter:
-    """The way that `tokenize` names; "auto" looks at the letters of `texts`.
+    """The way that `tokenize` names; "auto" takes words where every one of `texts` is Latin (see
+    `is_latin`), else characters, which leave Latin words of ASCII letters whole.
 
     Raises `ConfigError` for a way that does not exist, for a stemmer beside another way than
     "words", and where a package that it needs is not installed.
@@ -50,7 +51,7 @@ def cutter(tokenize: Cut, texts: Iterable[str], *, stemmer: bool = False) -> Cut
         )
     name = tokenize
     if name == "auto":
-        name = "words" if _mostly_latin(texts) else "characters"
+        name = "words" if all(map(is_latin, texts)) else "characters"
     if stemmer and name != "words":
         raise ConfigError(
             f"The stemmer is English and does nothing to {name}. "
@@ -62,6 +63,18 @@ def cutter(tokenize: Cut, texts: Iterable[str], *, stemmer: bool = False) -> Cut
         case "characters":
             return Cutter(name, name, _characters)
     return _segmenting()
+
+
+def is_latin(text: str) -> bool:
+    """Whether runs of ASCII letters and digits are a fair part of a text: at least half of its
+    letters are Latin, and of what has letters or digits some such run is left."""
+    if text.isascii():
+        return True
+    letters = Counter(filter(str.isalpha, text))
+    latin = sum(count for letter, count in letters.items() if script(letter) == "Latin")
+    if latin * 2 < letters.total():
+        return False
+    return bool(_words(text)) or not any(map(str.isalnum, text))
 
 
 def _words(text: str) -> list[str]:
@@ -107,17 +120,3 @@ def _segmenting() -> Cutter:
         return [word for word in rjieba.cut(text.lower()) if any(map(str.isalnum, word))]
 
     return Cutter("words-zh", f"words-zh-rjieba-{version('rjieba')}", cut)
-
-
-def _mostly_latin(texts: Iterable[str]) -> bool:
-    """Whether at least half of the letters are Latin (or there are none)."""
-    latin = letters = seen = 0
-    for text in texts:
-        for character in text:
-            if character.isalpha():
-                letters += 1
-                latin += script(character) == "Latin"
-        seen += len(text)
-        if seen >= _SAMPLE:
-            break
-    return latin * 2 >= letters

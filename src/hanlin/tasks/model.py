@@ -16,7 +16,7 @@ _ABILITIES = {
     "score": "Load a language model or a masked language model.",
     "embed": "Load an encoder, such as minilm.",
     "fill": "Load a masked language model, such as a BERT.",
-    "scores": "Load a classifier.",
+    "probabilities": "Load a classifier.",
     "tag": "Load a tagger.",
     "best": "Load an extractor.",
 }
