@@ -23,7 +23,7 @@ from hanlin.tokenizers import Tokenizer
 from hanlin.training.budget import Choice, Reason, merge
 from hanlin.training.config import TrainConfig
 from hanlin.training.cost import count, machine_peak, outline
-from hanlin.training.objectives import RecordObjective, on_records
+from hanlin.training.objectives import Distil, RecordObjective, on_records
 from hanlin.training.rates import tuning_lr
 from hanlin.training.sections import ON_TEXT, SHAPES
 from hanlin.training.starting_model import fitted_to
@@ -80,8 +80,16 @@ def settle_task(given: Mapping[str, Any]) -> tuple[TrainConfig, Choice]:
             "configuration for a fresh one."
         )
     raw = as_config(given)
-    first = read_config({**raw, "duration": raw.get("duration", "1 epoch")}, into=TrainConfig)
+    # What is to be chosen beside the user's settings does not judge them yet.
+    begun = {"duration": raw.get("duration", "1 epoch"), "batch": {}}
+    first = read_config({**raw, **begun}, into=TrainConfig)
     objective = first.objective.build()
+    if isinstance(objective, Distil) and not on_records(objective):
+        raise ConfigError(
+            f"{objective.teacher} teaches {objective.task.name}, which is learnt from text, and the"
+            " quickstart chooses for what is learnt from records. Name a task (objective.of), or "
+            "write a whole configuration."
+        )
     assert on_records(objective)
     told: list[str] = []
     records = objective.read(first.data.train, first.data, tell=told.append)
@@ -126,10 +134,11 @@ def _choose(
     number = len(records)
     reasons += _labels(records)
     data: dict[str, Any] = {}
-    columns = getattr(objective, "columns", None)
-    if columns is not None and (found := columns(config.data.train, config.data)):
-        data["columns"] = found
+    learnt: Any = objective.task if isinstance(objective, Distil) else objective
     own = "validation" in raw["data"]
+    held = config.data.validation if config.data.validation_share is None else ()
+    if found := learnt.columns([*config.data.train, *held], config.data):
+        data["columns"] = found
     if not own:
         data["validation"] = "10%" if number < 10_000 else "5%" if number < 40_000 else "2%"
         share = data["validation"]
@@ -139,31 +148,35 @@ def _choose(
                 f"data.validation：{number:,} 条记录中留出 {share} 用于评估。",
             )
         )
-    length, why = _length(config, objective, records, model)
-    reasons.append(why)
     given = raw.get("batch") or {}
-    sequences = given.get("sequences") or (16 if number < 2000 else 32 if number < 50_000 else 64)
-    batch: dict[str, Any] = {"length": length, "sequences": sequences}
-    length = given.get("length") or length
-    if sequences * length > _ROOM and "micro" not in given:
-        fitting = [n for n in range(1, sequences + 1) if sequences % n == 0 and n * length <= _ROOM]
-        batch["micro"] = max(fitting, default=1)
-    epochs = min(10, max(2 if number < 50_000 else 1, round(20_000 / number)))
-    reasons.append(
-        Reason(
-            f"batch.sequences: {sequences}; duration: {epochs} epochs, as there are {number:,} "
-            "records: few are read more often.",
-            f"batch.sequences：{sequences}；duration：{epochs} 轮，因为有 {number:,} 条记录，"
-            "越少则读得越多遍。",
+    length, why = _length(config, objective, records, model)
+    if given.get("length") is None:
+        reasons.append(why)
+    batch, activation = _batch(given, learnt.name, records, length)
+    if "sequences" in batch and given.get("sequences") is None:
+        shown = batch["sequences"]
+        reasons.append(Reason(f"batch.sequences: {shown}.", f"batch.sequences：{shown}。"))
+    epochs, why = _epochs(learnt.name, number)
+    if raw.get("duration") is None:
+        reasons.append(why)
+    if activation:
+        reasons.append(
+            Reason(
+                "checkpoint.activation: true, as so many texts are read together: it saves memory "
+                "and takes a third more time.",
+                "checkpoint.activation：true，因为一次读入的文本很多：节省内存，时间多三分之一。",
+            )
         )
-    )
     whole = outline(model)
     size = count(whole).total
     lora = model.shape == "decoder" and size > _LARGE
     if "method" in raw:
         lora = config.method.kind == "lora"
-    lr = tuning_lr(whole, lora=lora)
-    reasons.append(_method(size, lr, lora=lora, chosen="method" not in raw))
+    lr = tuning_lr(whole, lora=lora, prefer=learnt.name == "prefer")
+    if "method" not in raw:
+        reasons.append(_method(size, lora=lora))
+    if not {"name", "lr"} & set(raw.get("optimizer") or ()):
+        reasons.append(_rate(size, lr, lora=lora, prefer=learnt.name == "prefer"))
     changes: dict[str, Any] = {
         "method": {"kind": "lora", "rank": 16, "alpha": 32} if lora else {"kind": "full"},
         "data": data,
@@ -174,6 +187,8 @@ def _choose(
         "evaluate": {"every": "1 epoch"},
         "precision": "fp32",
     }
+    if activation:
+        changes["checkpoint"] = {"activation": True}
     if own and not raw["data"]["validation"]:
         del changes["evaluate"]
     if "precision" not in raw:
@@ -193,6 +208,50 @@ def _choose(
         )
     )
     return Choice(changes=changes, reasons=tuple(reasons))
+
+
+def _batch(
+    given: Mapping[str, Any], task: str, records: list[Any], length: int
+) -> tuple[dict[str, Any], bool]:
+    """What a step reads, and whether it fits into memory only where activations are made twice.
+
+    given: what the user set of it, beside which nothing is chosen that would clash with it.
+    """
+    batch: dict[str, Any] = {"length": length}
+    if given.get("tokens") is not None:
+        return batch, False
+    number, micro = len(records), given.get("micro")
+    sequences = given.get("sequences") or (16 if number < 2000 else 32 if number < 50_000 else 64)
+    if micro is not None and given.get("sequences") is None:
+        sequences = -(-sequences // micro) * micro
+    batch["sequences"] = sequences
+    # A pair of answers is two sequences; texts to embed come with another, perhaps with two.
+    texts = 2 if task in ("embed", "prefer") else 1
+    texts += any(getattr(record, "negative", None) for record in records)
+    size = texts * (given.get("length") or length)
+    if sequences * size <= _ROOM or "micro" in given:
+        return batch, False
+    if task == "embed":  # whose texts all have to stand against each other
+        return batch, True
+    batch["micro"] = max(
+        (n for n in range(1, sequences + 1) if sequences % n == 0 and n * size <= _ROOM), default=1
+    )
+    return batch, False
+
+
+def _epochs(task: str, number: int) -> tuple[int, Reason]:
+    """How often `number` records are read."""
+    epochs = min(10, max(2 if number < 50_000 else 1, round(20_000 / number)))
+    if task != "prefer":
+        return epochs, Reason(
+            f"duration: {epochs} epochs, as there are {number:,} records: few are read more often.",
+            f"duration：{epochs} 轮，因为有 {number:,} 条记录，越少则读得越多遍。",
+        )
+    epochs = min(2, epochs)
+    return epochs, Reason(
+        f"duration: {epochs} epochs: preferences that are read more often spoil what is written.",
+        f"duration：{epochs} 轮，偏好数据多读几遍反而会损害生成的文字。",
+    )
 
 
 def _labels(records: list[Any]) -> list[Reason]:
@@ -219,11 +278,12 @@ def _labels(records: list[Any]) -> list[Reason]:
 def _length(
     config: TrainConfig, objective: RecordObjective, records: list[Any], model: ModelConfig
 ) -> tuple[int, Reason]:
-    """Tokens of a sequence: what 95 of 100 records need."""
+    """Tokens of a sequence: what 95 of 100 records need; all pairs of answers, as what is longer is
+    not cut but left out."""
     longest = 512 if model.shape == "encoder" else 1024
-    if model.position not in ("relative", "none", "rotary", "sinusoidal"):
+    if model.position not in ("relative", "none"):
         longest = min(longest, model.max_context)
-    tokenizer = Tokenizer.load(resolve(str(config.model)))
+    tokenizer = Tokenizer.load(resolve(str(config.tokenizer or config.model)))
     some = sampled(records, _LOOKED)
     examples = objective.examples(some, tokenizer=tokenizer, length=longest, seed=config.seed)
     if examples.lengths is None:
@@ -231,30 +291,38 @@ def _length(
             f"batch.length: {longest} tokens, which records are packed into.",
             f"batch.length：{longest} 个词元，记录打包其中。",
         )
-    needed = float(np.quantile(sides(examples.lengths).max(1), 0.95))
+    lengths, share = sides(examples.lengths).max(1), 95
+    if config.objective.task == "prefer":
+        lengths, share = lengths / 2, 100  # of both conversations
+    needed = float(np.quantile(lengths, share / 100))
     length = int(min(longest, max(16, -(-needed // 8) * 8)))
     return length, Reason(
-        f"batch.length: {length} tokens; 95 % of the records have at most {needed:.0f}.",
-        f"batch.length：{length} 个词元；95% 的记录不超过 {needed:.0f} 个。",
+        f"batch.length: {length} tokens; {share} % of the records have at most {needed:.0f}.",
+        f"batch.length：{length} 个词元；{share}% 的记录不超过 {needed:.0f} 个。",
     )
 
 
-def _method(size: int, lr: float, *, lora: bool, chosen: bool) -> Reason:
-    shown = f"{size / 1e6:.3g}"
-    if lora:
-        why = (
-            f", as all of {shown} million weights would take {size * 16 / 1e9:.1f} GB to train",
-            f"，因为训练全部 {shown} 百万个权重要占 {size * 16 / 1e9:.1f} GB 内存",
-        )
-        return Reason(
-            f"method: lora{why[0] if chosen else ''}; optimizer.lr: {lr:g}, ten times what all "
-            "weights would bear.",
-            f"method：lora{why[1] if chosen else ''}；optimizer.lr：{lr:g}，"
-            "为训练全部权重时的十倍。",
-        )
+def _method(size: int, *, lora: bool) -> Reason:
+    if not lora:
+        return Reason("method: full.", "method：full。")
+    shown, memory = f"{size / 1e6:.3g}", f"{size * 16 / 1e9:.1f} GB"
     return Reason(
-        f"method: full; optimizer.lr: {lr:g}, which suits a model of {shown} million weights that "
-        "is tuned (BERT's 3e-5, more for a smaller one).",
-        f"method：full；optimizer.lr：{lr:g}，适合微调 {shown} 百万权重的模型"
-        "（BERT 为 3e-5，模型越小越大）。",
+        f"method: lora, as all of {shown} million weights would take {memory} to train.",
+        f"method：lora，因为训练全部 {shown} 百万个权重要占 {memory} 内存。",
+    )
+
+
+def _rate(size: int, lr: float, *, lora: bool, prefer: bool) -> Reason:
+    english = [f"which suits a model of {size / 1e6:.3g} million weights that is tuned (BERT's "
+               "3e-5, more for a smaller one)"]  # fmt: skip
+    chinese = [f"适合微调 {size / 1e6:.3g} 百万权重的模型（BERT 为 3e-5，模型越小越大）"]
+    if lora:
+        english.append("ten times that for a LoRA")
+        chinese.append("LoRA 取十倍")
+    if prefer:
+        english.append("a twentieth of it for preferences")
+        chinese.append("偏好学习再取其二十分之一")
+    return Reason(
+        f"optimizer.lr: {lr:g}, {'; '.join(english)}.",
+        f"optimizer.lr：{lr:g}，{'；'.join(chinese)}。",
     )

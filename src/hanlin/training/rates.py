@@ -3,6 +3,8 @@
 A model that knows something bears less than a fresh one (`optimizers.default_lr`): 3e-5 for one of
 BERT's size (Devlin et al. 2019 searched 2e-5 to 5e-5), more for a smaller one as the square root of
 the sizes, and about ten times as much for a LoRA (Schulman et al. 2025, "LoRA Without Regret").
+Preferences take a twentieth of that: TRL's defaults are 2e-5 for tuning and 1e-6 for DPO, and
+Zephyr took 2e-5 and 5e-7 (Tunstall et al. 2023).
 """
 
 from collections.abc import Callable
@@ -19,12 +21,16 @@ _BERT = 85e6
 """Parameters of BERT's blocks, with which 3e-5 goes."""
 
 
-def tuning_lr(network: Transformer, *, lora: bool) -> float:
-    """A highest learning rate for AdamW to teach this model a task with."""
+_PREFER = 1 / 20
+"""What a model bears of that while it learns preferences, whose loss holds no text in place."""
+
+
+def tuning_lr(network: Transformer, *, lora: bool, prefer: bool = False) -> float:
+    """A highest learning rate for AdamW to teach this model a task with; prefer: of preferences."""
     tables = {id(m.weight) for m in network.modules() if isinstance(m, nn.Embedding)}
     blocks = sum(p.numel() for p in network.parameters() if id(p) not in tables)
     lr = min(max(3e-5 * (_BERT / max(blocks, 1)) ** 0.5, 1e-5), 3e-4)
-    return float(f"{lr * (10 if lora else 1):.2g}")
+    return float(f"{lr * (10 if lora else 1) * (_PREFER if prefer else 1):.2g}")
 
 
 def optimizer_of(
@@ -35,6 +41,8 @@ def optimizer_of(
     task = settings.objective.name not in ON_TEXT
     if given.lr is not None or settings.fresh or not task or given.name != "adamw":
         return given
-    lr = tuning_lr(network, lora=settings.method.kind == "lora")
-    tell(f"optimizer.lr is not given: {lr:g}, which suits a model of this size that is tuned.")
+    prefer = settings.objective.task == "prefer"
+    lr = tuning_lr(network, lora=settings.method.kind == "lora", prefer=prefer)
+    what = "learns preferences" if prefer else "is tuned"
+    tell(f"optimizer.lr is not given: {lr:g}, which suits a model of this size that {what}.")
     return replace(given, lr=lr)
