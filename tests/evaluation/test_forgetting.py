@@ -10,11 +10,12 @@ import torch
 
 import hanlin
 import hanlin.training.run as run_module
-from hanlin.errors import ConfigError
+from hanlin.data.turns import answer_to
+from hanlin.errors import ConfigError, NotFoundError
 from hanlin.evaluation.forgetting import Forgotten, forgetting, report
 from hanlin.metrics import Score
 from hanlin.models.directory import save_directory
-from hanlin.training.objectives import OBJECTIVES
+from hanlin.training.objectives import OBJECTIVES, Classify
 from hanlin.training.sections import DataSettings
 from tiny_models import CORPUS, save_decoder, save_encoder
 
@@ -120,16 +121,129 @@ def test_models_that_cannot_be_compared_are_refused(old: Path, tmp_path: Path) -
         )
 
 
+def test_vectors_are_compared_by_what_they_find(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    pairs = [(text[:20], text[20:45]) for text in CORPUS[:5]]
+    rows.write_text("\n".join(json.dumps({"anchor": a, "positive": b}) for a, b in pairs))
+    path = save_encoder(tmp_path / "before")
+    before = hanlin.load(path, dtype="float32")
+    after = changed(hanlin.load(path, dtype="float32"), tmp_path / "after", by=0.5)
+    [found] = forgetting(
+        before,
+        after,
+        {"rows": [str(rows)]},
+        objective=OBJECTIVES["embed"](),
+        data=DataSettings(train=(str(rows),)),
+        length=64,
+    )
+    for model, score in ((before, found.before), (after, found.after)):
+        vectors = [model.embed([text])[0].astype(float) for pair in pairs for text in pair]
+        places = []
+        for n in range(5):
+            anchor = vectors[2 * n]
+            near = [v @ anchor / np.linalg.norm(v) / np.linalg.norm(anchor) for v in vectors[1::2]]
+            places.append(1 + sum(other > near[n] for other in near))
+        assert score.value == pytest.approx(np.mean([1 / place for place in places]))
+    assert found.metric == "mrr"
+    assert found.before.value != found.after.value
+    assert found.change.value == pytest.approx(found.after.value - found.before.value)
+
+
+def test_preferences_are_compared_by_the_likelier_answer(tmp_path: Path) -> None:
+    """Without the reference they were learnt against, which is gone."""
+    rows = tmp_path / "rows.jsonl"
+    pairs = [(text[:12], text[12:20], text[20:30]) for text in CORPUS[:5]]
+    pairs += [(asked, no, yes) for asked, yes, no in pairs[:2]]
+    rows.write_text(
+        "\n".join(json.dumps({"prompt": a, "chosen": b, "rejected": c}) for a, b, c in pairs)
+    )
+    path = save_decoder(tmp_path / "before")
+    before = hanlin.load(path, dtype="float32")
+    after = changed(hanlin.load(path, dtype="float32"), tmp_path / "after", by=0.5)
+    [found] = forgetting(
+        before,
+        after,
+        {"rows": [str(rows)]},
+        objective=OBJECTIVES["prefer"](),
+        data=DataSettings(train=(str(rows),)),
+        length=64,
+    )
+
+    def likely(model: Any, asked: str, answer: str) -> float:
+        messages = [{"role": "user", "content": asked}]
+        ids, begin = answer_to(messages, {"role": "assistant", "content": answer}, model.tokenizer)
+        with torch.no_grad():
+            logits = model.network(torch.from_numpy(ids)[None]).logits[0].double()
+        shares = logits.log_softmax(-1)
+        return sum(float(shares[at - 1, ids[at]]) for at in range(begin, len(ids)))
+
+    for model, score in ((before, found.before), (after, found.after)):
+        right = [likely(model, a, yes) > likely(model, a, no) for a, yes, no in pairs]
+        assert score.value == pytest.approx(np.mean(right))
+    assert found.metric == "chosen_likelier"
+
+
+def test_old_records_need_not_have_every_label(tmp_path: Path) -> None:
+    """Weights are those of the new training part, and count for nothing here."""
+    rows = tmp_path / "rows.csv"
+    rows.write_text("\n".join(["text,label", *(f'"{text[:30]}",good' for text in CORPUS[:5])]))
+    path = save_encoder(tmp_path / "before", head="classify")
+    model = hanlin.load(path, dtype="float32")
+    found = [
+        forgetting(
+            model,
+            model,
+            {"rows": [str(rows)]},
+            objective=Classify(weights=weights),
+            data=DataSettings(train=(str(rows),)),
+            length=64,
+        )[0].before.value
+        for weights in ("none", "balanced", {"bad": 3.0, "good": 2.0})
+    ]
+    assert found == [found[0]] * 3
+
+
 @pytest.mark.parametrize(
-    ("low", "high", "verdict"),
-    [(0.1, 0.3, "forgotten"), (-0.3, -0.1, "improved"), (-0.1, 0.1, "unclear"),
-     (None, None, "unclear")],
+    ("head", "label", "said"),
+    [
+        ("none", "good", "could not classify before"),
+        ("classify", "ugly", "remember.rows has the label 'ugly'"),
+        ("classify", None, "no file or folder"),
+    ],
+)
+def test_what_could_not_be_compared_is_refused_before_the_first_step(
+    head: str, label: str | None, said: str, tmp_path: Path
+) -> None:
+    new, old = tmp_path / "new.csv", tmp_path / "old.csv"
+    rows = [f'"{text[:30]}",{("good", "bad")[n % 2]}' for n, text in enumerate(CORPUS[:20])]
+    new.write_text("\n".join(["text,label", *rows]))
+    if label is not None:
+        old.write_text(f'text,label\n"{CORPUS[0]}",{label}\n"{CORPUS[1]}",good\n')
+    config = {
+        "model": str(save_encoder(tmp_path / "before", head=head)),
+        "objective": {"name": "classify", "weights": "balanced"},
+        "data": {"train": str(new), "validation": None},
+        "batch": {"sequences": 4, "length": 16},
+        "duration": "2 steps",
+        "evaluate": {"remember": {"rows": str(old)}},
+        "output": str(tmp_path / "run"),
+    }
+    with pytest.raises((ConfigError, NotFoundError), match=said):
+        hanlin.train(config)
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("metric", "low", "high", "verdict"),
+    [("loss", 0.1, 0.3, "forgotten"), ("loss", -0.3, -0.1, "improved"),
+     ("loss", -0.1, 0.1, "unclear"), ("bits_per_byte", None, None, "unclear"),
+     ("mrr", 0.1, 0.3, "improved"), ("chosen_likelier", -0.3, -0.1, "forgotten")],
 )  # fmt: skip
 def test_the_verdict_is_that_of_the_interval(
-    low: float | None, high: float | None, verdict: str
+    metric: str, low: float | None, high: float | None, verdict: str
 ) -> None:
     same = Score(1.0, None, None, "")
-    one = Forgotten("wiki", "bits_per_byte", same, same, Score(0.2, low, high, ""))
+    one = Forgotten("wiki", metric, same, same, Score(0.2, low, high, ""))
     assert one.verdict == verdict
     page = report([one], before="a", after="b")
     assert "wiki" in page.terminal(width=100, language="en")

@@ -2,12 +2,13 @@
 
 Both models read the very same texts, so the difference is taken document by document (or row by
 row, or record by record), and its interval says how sure it is: resampling both alike removes what
-is hard for either. Above zero the model has become worse on the old text.
+is hard for either. Vectors are judged by what they find, preferences by which answer is likelier:
+the losses of both hang on more than the record.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,12 @@ from numpy.typing import NDArray
 from hanlin.config import read_config, read_mapping
 from hanlin.data.tokens import TokenArray
 from hanlin.errors import ConfigError
+from hanlin.evaluation import embedding, preference
 from hanlin.evaluation.decoders import Reading, score_texts
 from hanlin.evaluation.scores import Totals, Units
 from hanlin.evaluation.texts import read_texts
 from hanlin.metrics import Score, bits_per_byte, loss
-from hanlin.models.config import ModelConfig
+from hanlin.metrics.comparison import compare_units
 from hanlin.models.exchange import write_text
 from hanlin.models.transformer import Transformer
 from hanlin.progress import Progress
@@ -30,7 +32,8 @@ from hanlin.reports import Report, Table
 from hanlin.reports.words import Words, number
 from hanlin.text.reading import ReadSettings
 from hanlin.training.beginning import CONFIG
-from hanlin.training.objectives import Distil, Objective, on_records
+from hanlin.training.objectives import Distil, Objective, RecordObjective, on_records
+from hanlin.training.remembering import JUDGED, fitted_as, same_task
 
 if TYPE_CHECKING:
     from hanlin.tasks import Model
@@ -48,7 +51,8 @@ class Forgotten:
 
     name: str
     metric: str
-    """bits_per_byte of a decoder that learns from text, else loss: lower is better."""
+    """bits_per_byte of a decoder that learns from text, else loss: lower is better. Of vectors mrr
+    (spearman where records have scores), of preferences chosen_likelier: higher is better."""
     before: Score
     after: Score
     change: Score
@@ -59,9 +63,10 @@ class Forgotten:
         """forgotten, improved, or unclear where the interval of the change holds zero."""
         if self.change.low is None or self.change.high is None:
             return "unclear"
-        if self.change.low > 0:
-            return "forgotten"
-        return "improved" if self.change.high < 0 else "unclear"
+        rose, fell = self.change.low > 0, self.change.high < 0
+        if self.metric in _HIGHER:
+            rose, fell = fell, rose
+        return "forgotten" if rose else "improved" if fell else "unclear"
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, for JSON."""
@@ -98,6 +103,8 @@ def forgetting(
         for name, sources in remember.items():
             if objective.name == "causal-lm":
                 one = _of_texts(name, before, after, sources, data, seed, progress)
+            elif objective.name in JUDGED and on_records(objective):
+                one = _of_choices(name, before, after, sources, objective, data, seed, progress)
             else:
                 one = _of_examples(
                     name, before, after, sources, objective, data, length, seed, progress
@@ -113,7 +120,7 @@ def _check(before: "Model", after: "Model") -> None:
             f"{before.name} and {after.name} read other tokens; they cannot be compared token by "
             "token. Compare their bits per byte with `hanlin evaluate`."
         )
-    if (old.shape, old.head) != (new.shape, new.head):
+    if not same_task(old, new):
         raise ConfigError(
             f"{before.name} is {before.kind} and {after.name} is {after.kind}: what the first "
             "could do, the second does not. Leave evaluate.remember out."
@@ -141,9 +148,31 @@ def _of_texts(
         progress.advance()
     about = {"over": units.over}
     scores = [bits_per_byte(one.nats, one.bytes, seed=seed, **about) for one in totals]
-    change = totals[0].saved(totals[1], seed=seed)
-    assert change is not None
-    return Forgotten(name, "bits_per_byte", scores[0], scores[1], change)
+    change = compare_units(totals[0].bits, totals[1].bits, "bits_per_byte", seed=seed)
+    return Forgotten(name, "bits_per_byte", scores[0], scores[1], change.difference)
+
+
+def _of_choices(
+    name: str,
+    before: "Model",
+    after: "Model",
+    sources: Sequence[str],
+    objective: RecordObjective,
+    data: "DataSettings",
+    seed: int,
+    progress: Progress,
+) -> Forgotten:
+    """Vectors and preferences, as `hanlin evaluate` judges them."""
+    records = objective.read(sources, data, tell=lambda text: None)
+    judge: Any = embedding.measure if objective.name == "embed" else preference.measure
+    judged = []
+    for model in (before, after):
+        judged.append(judge(model, records, seed=seed))
+        progress.advance()
+    metric = next(name for name in _HIGHER if name in judged[0].units)
+    change = compare_units(judged[0].units[metric], judged[1].units[metric], metric, seed=seed)
+    scores = [one.metrics[metric] for one in judged]
+    return Forgotten(name, metric, scores[0], scores[1], change.difference)
 
 
 def _of_examples(
@@ -185,7 +214,7 @@ def _losses(
     source: Any
     if on_records(objective):
         source = objective.read(sources, data, tell=lambda text: None)
-        objective = _fitted(objective, source, network.config)
+        objective = fitted_as(objective, source, network.config)
     else:
         texts = read_texts(sources, settings=ReadSettings(field=data.field)).texts
         source = TokenArray.encode(texts, tokenizer)
@@ -199,14 +228,6 @@ def _losses(
             nats[at] = float(objective.loss(network, batch.to(network.device)))
             targets[at] = batch.target_tokens
     return nats, targets
-
-
-def _fitted(objective: Any, records: Sequence[Any], config: ModelConfig) -> Any:
-    """The task as it was fitted in training: with the model's own labels."""
-    if config.labels and hasattr(objective, "labels"):
-        objective = replace(objective, labels=config.labels)
-    fit = getattr(objective, "fitted", None)
-    return objective if fit is None else fit(records, config)
 
 
 def report(found: Sequence[Forgotten], *, before: str, after: str) -> Report:
@@ -235,8 +256,9 @@ def report(found: Sequence[Forgotten], *, before: str, after: str) -> Report:
         for one in found
     )
     note: Words = (
-        "Lower is better; a change above zero is what was forgotten, document by document.",
-        "数值越低越好；变化大于零即为遗忘，逐篇配对计算。",
+        "The change is taken document by document. Of bits/byte and of losses lower is better, of "
+        "all others higher.",
+        "变化逐篇配对计算。比特/字节与损失越低越好，其余越高越好。",
     )
     return Report(
         ("What was forgotten", "遗忘了什么"),
@@ -248,7 +270,12 @@ def report(found: Sequence[Forgotten], *, before: str, after: str) -> Report:
 _METRICS: dict[str, Words] = {
     "bits_per_byte": ("bits/byte", "比特/字节"),
     "loss": ("loss", "损失"),
+    "mrr": ("mean reciprocal rank", "平均倒数排名"),
+    "spearman": ("Spearman", "斯皮尔曼相关"),
+    "chosen_likelier": ("chosen answer likelier", "优选答案更可能"),
 }
+_HIGHER = ("mrr", "spearman", "chosen_likelier")
+"""Metrics of which more is better."""
 _VERDICTS: dict[str, Words] = {
     "forgotten": ("forgotten", "有遗忘"),
     "improved": ("improved", "有进步"),

@@ -34,6 +34,7 @@ from hanlin.training.optimizers import build_optimizer
 from hanlin.training.place import rate
 from hanlin.training.plans import plan_of
 from hanlin.training.rates import optimizer_of
+from hanlin.training.remembering import check_remembered
 from hanlin.training.replay import Replayed
 from hanlin.training.resuming import identity, refuse_another_run
 from hanlin.training.samples import sampler
@@ -115,7 +116,9 @@ def _run(
     # What a student learns is its task, whoever teaches it.
     learnt = objective.task if isinstance(objective, Distil) else objective
     mine = identity(settings, corpus, network.config) | {"parents": parents}
-    if found is not None:
+    if found is None:
+        check_remembered(settings, learnt, corpus.tokenizer, network.config)
+    else:
         refuse_another_run(found.state, mine)
         if torch.get_num_threads() != found.state["threads"]:
             tell(
