@@ -1,27 +1,22 @@
 """Benchmarks on local files: the harness's own tasks on the same items give the same scores."""
 
-import csv
-import gzip
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from local_tasks import TASKS, answers, ask, harness_model
+from benchmark_files import CASES, QUESTIONS, WRITTEN, arc, cmmlu, gsm8k, lines, truthfulqa
+from local_tasks import answers, ask, harness_model
 
 import hanlin
 from hanlin.errors import ConfigError, FormatError, InputError, NotFoundError
-from hanlin.evaluation import sandbox
-from hanlin.evaluation.benchmarks import TITLES, problems, report, run
+from hanlin.evaluation.benchmarks import TITLES, problems, programs, report, run
 from hanlin.evaluation.benchmarks.problems import flexible, strict
 from tiny_models import CORPUS, save_decoder, save_encoder
 
 LONG = 512
 """Tokens of context: five examples have to fit."""
-WRITTEN = 24
-"""Tokens of an answer: the random model never ends one."""
 
 
 @pytest.fixture(autouse=True)
@@ -42,172 +37,6 @@ def lm(directory: Path) -> Any:
 @pytest.fixture(scope="module")
 def theirs(directory: Path) -> Any:
     return harness_model(directory)
-
-
-def lines(file: Path, rows: list[dict[str, Any]]) -> Path:
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    file.write_text(text, encoding="utf-8")
-    return file
-
-
-def table(file: Path, head: list[str], rows: list[list[Any]]) -> Path:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w", encoding="utf-8", newline="") as out:
-        csv.writer(out).writerows([head, *rows])
-    return file
-
-
-QUESTIONS = [
-    (
-        text[:14].strip(),
-        [text[14:22].strip(), text[4:9].strip(), "词元", "b"][: 3 + number % 2],
-        number % 3,
-    )
-    for number, text in enumerate(CORPUS[:10])
-]
-"""Question, options, which is right."""
-
-
-# The files of each benchmark, and those of the harness's task for the same items.
-
-
-def arc(folder: Path) -> tuple[Path, str, dict[str, Path]]:
-    items = [
-        {
-            "instruction": f"Please choose the correct answer to the question: {question}\n\n"
-            + " ".join(f"Answer{n}: {option}" for n, option in enumerate(options, 1))
-            + "\n\nAnswer format: "
-            + "/".join(f"answer{n}" for n in range(1, len(options) + 1)),
-            "input": "",
-            "output": f"the correct answer is answer{right + 1}",
-            "answer": f"answer{right + 1}",
-        }
-        for question, options, right in QUESTIONS
-    ]
-    file = folder / "test.json"
-    file.write_text(json.dumps(items), encoding="utf-8")
-    rows = [
-        {
-            "question": question,
-            "choices": {"text": options, "label": list("ABCD")[: len(options)]},
-            "answerKey": "ABCD"[right],
-        }
-        for question, options, right in QUESTIONS
-    ]
-    yaml = f"include: {TASKS}/arc/arc_easy.yaml\n{BY_SIZE}"
-    return file, yaml + unsplit("test"), {"test": lines(folder / "theirs.jsonl", rows)}
-
-
-def piqa(folder: Path) -> tuple[Path, str, dict[str, Path]]:
-    rows = [
-        {"goal": question, "sol1": options[0], "sol2": options[1], "label": right % 2}
-        for question, options, right in QUESTIONS
-    ]
-    own = [{k: v for k, v in row.items() if k != "label"} for row in rows]
-    lines(folder / "valid.jsonl", own)
-    labels = "".join(f"{row['label']}\n" for row in rows)
-    (folder / "valid-labels.lst").write_text(labels, encoding="utf-8")
-    yaml = f"include: {TASKS}/piqa/piqa.yaml\n{BY_SIZE}" + unsplit("validation")
-    return folder, yaml, {"validation": lines(folder / "theirs.jsonl", rows)}
-
-
-def cmmlu(folder: Path) -> tuple[Path, str, dict[str, Path]]:
-    head = ["", "Question", "A", "B", "C", "D", "Answer"]
-    zh = ["翰林院", "起草诏书", "什么是词元？", "讲解经典", "外文"]
-    rows = [
-        [n, f"{zh[n % 5]}的{n}是", zh[n % 4], zh[(n + 1) % 5], str(n), "无", "ABCD"[n % 4]]
-        for n in range(12)
-    ]
-    for split, part in (("dev", rows[:5]), ("test", rows[5:])):
-        table(folder / "cmmlu" / split / "agronomy.csv", head, part)
-    dicts = [dict(zip(head[1:], row[1:], strict=True)) for row in rows]
-    files = {
-        "dev": lines(folder / "dev.jsonl", dicts[:5]),
-        "test": lines(folder / "test.jsonl", dicts[5:]),
-    }
-    yaml = f"include: {TASKS}/cmmlu/cmmlu_agronomy.yaml\nnum_fewshot: 5\n"
-    return folder / "cmmlu", yaml, files
-
-
-def lambada(folder: Path) -> tuple[Path, str, dict[str, Path]]:
-    rows = [{"text": text[: text.rindex(" ", 0, 70)]} for text in CORPUS[:3]]
-    file = lines(folder / "lambada_test.jsonl", rows)
-    yaml = f"include: {TASKS}/lambada/lambada_openai.yaml\n" + unsplit("test")
-    return file, yaml, {"test": file}
-
-
-def gsm8k(folder: Path) -> tuple[Path, str, dict[str, Path]]:
-    rows = [
-        {"question": f"{text[:20]} {n}?", "answer": f"It is <<{n}+1={n + 1}>>.\n#### 1,00{n}"}
-        for n, text in enumerate(CORPUS[:7])
-    ]
-    lines(folder / "train.jsonl", rows[:2])
-    test = lines(folder / "test.jsonl", rows[2:])
-    yaml = (
-        f"include: {TASKS}/gsm8k/gsm8k.yaml\nfewshot_config:\n  sampler: first_n\n"
-        'generation_kwargs:\n  until: ["Question:", "</s>", "<|im_end|>"]\n'
-        f"  do_sample: false\n  max_gen_toks: {WRITTEN}\n"
-    )
-    return test, yaml, {"train": folder / "train.jsonl", "test": test}
-
-
-def truthfulqa(folder: Path) -> tuple[Path, str, dict[str, Path]]:
-    head = ["Type", "Category", "Question", "Best Answer", "Correct Answers", "Incorrect Answers"]
-    rows = [
-        ["x", "c", question, options[0], f"{options[0]}; {options[1]}", f"{options[2]}; never so."]
-        for question, options, _ in QUESTIONS
-    ]
-    file = table(folder / "TruthfulQA.csv", [*head, "Source"], [[*row, "s"] for row in rows])
-
-    def dotted(text: str) -> str:
-        return text.strip() if text.strip().endswith(".") else text.strip() + "."
-
-    docs = []
-    for question, options, _ in QUESTIONS:
-        true = [dotted(options[0]), dotted(options[1])]
-        false = [dotted(options[2]), "never so."]
-        docs.append(
-            {
-                "question": question,
-                "mc1_targets": {"choices": [true[0], *false], "labels": [1, 0, 0]},
-                "mc2_targets": {"choices": [*true, *false], "labels": [1, 1, 0, 0]},
-            }
-        )
-    yaml = f"include: {TASKS}/truthfulqa/truthfulqa_mc2.yaml\n" + unsplit("validation")
-    return file, yaml, {"validation": lines(folder / "theirs.jsonl", docs)}
-
-
-def unsplit(kept: str) -> str:
-    """The other splits of a task, which a local copy does not have."""
-    names = ("training_split", "validation_split", "test_split")
-    return "".join(f"{name}: null\n" for name in names if name != f"{kept}_split")
-
-
-BY_SIZE = """
-metric_list:
-  - metric: acc
-  - metric: acc_norm
-  - metric: acc_bytes
-"""
-CASES: dict[str, tuple[Callable[[Path], Any], dict[str, str], dict[str, Any]]] = {
-    "arc-easy": (
-        arc, {"acc": "acc,none", "acc_norm": "acc_norm,none", "acc_bytes": "acc_bytes,none"}, {},
-    ),
-    "piqa": (
-        piqa, {"acc": "acc,none", "acc_norm": "acc_norm,none", "acc_bytes": "acc_bytes,none"}, {},
-    ),
-    "cmmlu": (cmmlu, {"acc": "acc,none", "acc_norm": "acc_norm,none"}, {}),
-    "lambada": (lambada, {"acc": "acc,none", "perplexity": "perplexity,none"}, {}),
-    "gsm8k": (
-        gsm8k,
-        {
-            "exact_match_strict": "exact_match,strict-match",
-            "exact_match_flexible": "exact_match,flexible-extract",
-        },
-        {"shots": 2},
-    ),
-    "truthfulqa": (truthfulqa, {"mc2": "acc,none"}, {}),
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -236,6 +65,48 @@ def test_scores_are_the_harnesss_on_the_same_items(
             samples = [s for s in result["samples"][task] if s["filter"] == "strict-match"]
             want = [s["resps"][0][0] for s in sorted(samples, key=lambda s: s["doc_id"])]
             assert [item.given for item in found.items] == want
+
+
+def test_prompts_that_do_not_fit_lose_their_beginning_as_the_harnesss_do(tmp_path: Path) -> None:
+    directory = save_decoder(tmp_path / "short", max_context=64)
+    path, yaml, splits = gsm8k(tmp_path)
+    result = ask(harness_model(directory), tmp_path, "short", yaml, splits, num_fewshot=2)
+    samples = [s for s in result["samples"]["short"] if s["filter"] == "strict-match"]
+    want = [s["resps"][0][0] for s in sorted(samples, key=lambda s: s["doc_id"])]
+    for batch in (1, 32):
+        found = run(directory, "gsm8k", path, shots=2, batch=batch)
+        assert [item.given for item in found.items] == want
+        assert "5 of 5 prompts did not fit the context of 64 tokens beside 24" in found.notes[0]
+
+
+def test_an_answer_takes_half_of_a_short_context_and_that_is_told(tmp_path: Path) -> None:
+    path, _, _ = gsm8k(tmp_path)
+    found = run(save_decoder(tmp_path / "short", max_context=40), "gsm8k", path, shots=0)
+    assert "Answers end after 20 tokens, not 24: the context has 40" in found.notes[0]
+    assert all(len(item.given) > 0 for item in found.items)
+
+
+def test_questions_that_do_not_fit_are_counted(lm: Any, tmp_path: Path) -> None:
+    path, _, _ = cmmlu(tmp_path)
+    found = run(save_decoder(tmp_path / "short", max_context=64), "cmmlu", path)
+    assert "7 of 7 questions did not fit" in found.notes[0]
+    assert run(lm, "cmmlu", path).notes == ()
+
+
+def test_rows_are_written_together_as_batch_says(
+    lm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"question": f"{text} {n}", "answer": "#### 1"} for n, text in enumerate(CORPUS)]
+    file = lines(tmp_path / "test.jsonl", rows)
+    made, new_cache = [], lm.network.new_cache
+    monkeypatch.setattr(
+        lm.network, "new_cache", lambda rows, size: made.append(rows) or new_cache(rows, size)
+    )
+    run(lm, "gsm8k", file, shots=0, batch=20)
+    assert made == [20]
+    made.clear()
+    run(lm, "gsm8k", file, shots=0, batch=8)
+    assert made == [8, 8, 4]
 
 
 def test_mc1_is_the_best_answer_against_the_false_ones(lm: Any, tmp_path: Path) -> None:
@@ -277,6 +148,8 @@ def test_examples_before_a_question_are_not_asked(lm: Any, tmp_path: Path) -> No
     found = run(lm, "arc-challenge", path, shots=3, limit=4)
     assert [item.question for item in found.items] == [q[0] for q in QUESTIONS[3:7]]
     assert found.shots == 3
+    assert "The 3 examples are the first items of the file, which are not asked" in found.notes[0]
+    assert run(lm, "arc-challenge", path, limit=4).notes == ()
 
 
 def test_ai2s_own_files_are_read_too(lm: Any, tmp_path: Path) -> None:
@@ -314,86 +187,6 @@ def test_subjects_have_their_own_scores(lm: Any, tmp_path: Path) -> None:
     assert "agronomy" in report(found).terminal()
 
 
-# Programs
-
-
-PROBLEM = {
-    "task_id": "test/0",
-    "prompt": 'def double(x):\n    """Twice x."""\n',
-    "canonical_solution": "    return 2 * x\n",
-    "test": "def check(f):\n    assert f(2) == 4\n    assert f('a') == 'aa'\n",
-    "entry_point": "double",
-}
-
-
-@pytest.fixture
-def confined() -> None:
-    try:
-        sandbox.check("python", weak=False)
-    except ConfigError as error:
-        pytest.skip(str(error))
-
-
-def writing(lm: Any, monkeypatch: pytest.MonkeyPatch, *completions: str) -> Any:
-    """The model, made to write these, one a sample."""
-    from hanlin.generation import Generation
-
-    def generate(prompts: list[str], *, n: int = 1, **_: Any) -> list[Generation]:
-        return [Generation(text, (), "stop") for _ in prompts for text in completions[:n]]
-
-    monkeypatch.setattr(lm, "generate", generate)
-    return lm
-
-
-@pytest.mark.usefixtures("confined")
-def test_a_program_passes_when_its_tests_do(
-    lm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "HumanEval.jsonl.gz"
-    file.write_bytes(gzip.compress((json.dumps(PROBLEM) + "\n").encode()))
-    right, wrong = "    return x + x\n", "    return 4\n"
-    found = run(writing(lm, monkeypatch, right), "humaneval", tmp_path)
-    assert found.metrics["pass@1"].value == 1
-    found = run(writing(lm, monkeypatch, wrong), "humaneval", file)
-    assert found.metrics["pass@1"].value == 0
-    assert "AssertionError" in found.items[0].given
-    found = run(writing(lm, monkeypatch, "    import os; os._exit(0)\n"), "humaneval", file)
-    assert found.metrics["pass@1"].value == 0
-    assert "1 quit" in found.notes[0]
-
-
-@pytest.mark.usefixtures("confined")
-def test_pass_at_k_is_the_unbiased_estimate(
-    lm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = lines(tmp_path / "HumanEval.jsonl", [PROBLEM])
-    texts = ["    return 4\n"] * 9 + ["    return 2 * x\n"] * 3
-    found = run(writing(lm, monkeypatch, *texts), "humaneval", file, samples=12)
-    assert found.metrics["pass@1"].value == pytest.approx(3 / 12)
-    # 1 - C(9, 10) / C(12, 10): of ten of these twelve at least one is right.
-    assert found.metrics["pass@10"].value == pytest.approx(1.0)
-    assert "pass@100" not in found.metrics
-
-
-@pytest.mark.usefixtures("confined")
-def test_the_authors_own_solutions_pass(
-    lm: Any, shared_data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from hanlin.evaluation.benchmarks import programs
-
-    tasks = programs.humaneval(shared_data / "humaneval", limit=12)
-    found = programs.judged(tasks, [[task.solution] for task in tasks], seed=0)
-    assert found.metrics["pass@1"].value == 1.0
-    import shutil
-
-    if shutil.which("node"):
-        tasks = programs.humaneval_js(shared_data / "humaneval_x", limit=8)
-        found = programs.judged(tasks, [[task.solution] for task in tasks], seed=0)
-        assert found.metrics["pass@1"].value == 1.0
-        found = programs.judged(tasks, [["  return null\n}\n"] for task in tasks], seed=0)
-        assert found.metrics["pass@1"].value == 0.0
-
-
 # Training text, reports, what cannot be
 
 
@@ -410,7 +203,7 @@ def test_items_are_looked_for_in_training_text(lm: Any, tmp_path: Path) -> None:
     assert found.contamination is not None
     known = [text == CORPUS[1] for text in CORPUS[:5]]
     assert [share > 0 for share in found.contamination.shares] == known
-    clean = [item.right for item, same in zip(found.items, known, strict=True) if not same]
+    clean = [item.value for item, same in zip(found.items, known, strict=True) if not same]
     assert found.metrics["right_clean"].value == pytest.approx(np.mean(clean))
     page = report(found).html()
     assert "training.txt" in page
@@ -418,8 +211,28 @@ def test_items_are_looked_for_in_training_text(lm: Any, tmp_path: Path) -> None:
     assert found.to_dict()["contamination"]["touched"] == sum(known)
 
 
+def test_a_short_question_is_found_whatever_stands_before_its_answer(
+    lm: Any, tmp_path: Path
+) -> None:
+    questions = [
+        "Which of these is a liquid at the temperature of rooms?",
+        "What do most of the plants need so that they can grow?",
+    ]
+    rows = [
+        {"question": text, "choices": {"text": ["a gas", "water"], "label": ["A", "B"]},
+         "answerKey": "B"}
+        for text in questions
+    ]  # fmt: skip
+    path = lines(tmp_path / "test.jsonl", rows)
+    training = tmp_path / "training.txt"
+    training.write_text(f"Asked: {questions[0]} (A) a gas (B) water", encoding="utf-8")
+    found = run(lm, "arc-easy", path, against=training)
+    assert found.contamination is not None
+    assert found.contamination.shares == (1.0, 0.0)
+
+
 def test_every_benchmark_of_the_shared_data_is_read(shared_data: Path) -> None:
-    from hanlin.evaluation.benchmarks import choice, last_word, problems, programs
+    from hanlin.evaluation.benchmarks import choice, last_word
 
     counts = {
         "arc-easy": len(choice.arc(shared_data / "arc/ARC-Easy", shots=0, limit=None)),

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hanlin.errors import ConfigError, InputError
+from hanlin.evaluation.benchmarks.continuations import continued
 from hanlin.evaluation.benchmarks.options import Choice, Pairs, score_options
-from hanlin.generation import generate
 from hanlin.progress import Progress
 from hanlin.tasks import LanguageModel, load
 from hanlin.tasks.scoring import Asked, log_probabilities
@@ -143,11 +143,20 @@ class HarnessModel(LM):  # type: ignore[misc]
             windows = [make_disjoint_window(piece) for piece in pieces]
             asked += [Asked([*before, *after], len(before)) for before, after in windows]
             counts.append(len(windows))
-        with self._progress("texts", len(asked), silent=disable_tqdm):
-            scored = log_probabilities(self.lm.network, asked, context=self.max_length)
-        sums = iter(float(one.logprobs.sum()) for one in scored)
+        order = sorted(range(len(asked)), key=lambda i: -len(asked[i].ids))
+        sums = [0.0] * len(asked)
+        with self._progress("texts", len(asked), silent=disable_tqdm) as progress:
+            for first in range(0, len(order), self.batch_size):
+                some = order[first : first + self.batch_size]
+                scored = log_probabilities(
+                    self.lm.network, [asked[i] for i in some], context=self.max_length
+                )
+                for i, one in zip(some, scored, strict=True):
+                    sums[i] = float(one.logprobs.sum())
+                progress.advance(len(some))
+        each = iter(sums)
         return [
-            self._kept("loglikelihood_rolling", request.args, sum(next(sums) for _ in range(count)))
+            self._kept("loglikelihood_rolling", request.args, sum(next(each) for _ in range(count)))
             for request, count in zip(requests, counts, strict=True)
         ]
 
@@ -189,15 +198,9 @@ class HarnessModel(LM):  # type: ignore[misc]
                 f"{tokens} tokens are to be generated, but the context has {self.max_length} in "
                 "all. Set max_gen_toks lower."
             )
-        if not self._pairs.reads_apart:
-            longest = self.max_length - tokens
-        else:
-            longest = self.max_length
-        ids = {text: self._pairs.text_ids(text)[-longest:] for text in texts}
-        order = sorted(texts, key=lambda text: -len(ids[text]))
         results = []
         for times in sorted(set(texts.values())):
-            same = [text for text in order if texts[text] == times]
+            same = [text for text in texts if texts[text] == times]
             several = {"n": times} if draws and times > 1 else {}
             sampling = self.lm.settings(
                 **options,
@@ -206,20 +209,16 @@ class HarnessModel(LM):  # type: ignore[misc]
                 max_new_tokens=tokens,
                 stop=tuple(stop),
             )
-            step = max(1, self.batch_size // times)
-            for first in range(0, len(same), step):
-                some = same[first : first + step]
-                answers = generate(
-                    self.lm.network,
-                    self.lm.tokenizer,
-                    [ids[text] for text in some],
-                    sampling,
-                    together=self.batch_size,
-                )
-                for text, each in zip(some, answers, strict=True):
-                    found = [one.text for one in each]
-                    results.append((text, found if several else found * times))
-                    progress.advance(times)
+            written = continued(
+                self.lm,
+                same,
+                sampling,
+                batch=self.batch_size,
+                context=self.max_length,
+                progress=lambda prompts, times=times: progress.advance(prompts * times),  # type: ignore[misc]
+            )
+            for text, found in zip(same, written.texts, strict=True):
+                results.append((text, found if several else found * times))
         return results
 
     # Conversations

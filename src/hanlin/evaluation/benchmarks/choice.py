@@ -273,7 +273,7 @@ def judged(
             question=question.about,
             answer=question.options[question.right],
             given=question.options[int(row.argmax())],
-            right=bool(value),
+            value=value,
             subject=question.subject,
             scores=tuple(row.tolist()),
         )

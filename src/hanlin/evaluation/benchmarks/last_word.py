@@ -47,7 +47,7 @@ def judged(
             question=passage.text,
             answer=passage.options[0].strip(),
             given=passage.options[0].strip() if one.is_greedy else "",
-            right=one.is_greedy,
+            value=float(one.is_greedy),
             scores=(one.log_likelihood,),
         )
         for passage, one in zip(passages, words, strict=True)

@@ -25,9 +25,12 @@ def report(found: BenchmarkResult, *, brief: bool = False) -> Report:
     if found.contamination is not None:
         parts += contamination_parts(found.contamination, brief=brief)
     if not brief:
-        wrong = [item for item in found.items if not item.right]
-        right = [item for item in found.items if item.right]
+        wrong = [item for item in found.items if item.value == 0]
+        partly = [item for item in found.items if 0 < item.value < 1]
+        right = [item for item in found.items if item.value == 1]
         parts.append(_items(("Wrong answers", "答错的题目"), wrong))
+        if partly:
+            parts.append(_items(("Right in some samples", "部分样本答对的题目"), partly))
         parts.append(_items(("Right answers", "答对的题目"), right))
         heads: tuple[Words, ...] = (("metric", "指标"), ("how it was computed", "计算方法"))
         how = tuple((name, score.signature) for name, score in found.metrics.items())

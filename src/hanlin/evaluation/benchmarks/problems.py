@@ -108,7 +108,7 @@ def judged(
             question=problem.question,
             answer=str(want),
             given=text,
-            right=strict(text) == want,
+            value=float(strict(text) == want),
         )
         for problem, text, want in zip(problems, texts, right, strict=True)
     )

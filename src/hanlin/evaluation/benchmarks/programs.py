@@ -16,11 +16,11 @@ from hanlin.evaluation.sandbox import Language, Limits, Outcome, run_all
 from hanlin.metrics import pass_at_k
 
 STOPS: dict[Language, tuple[str, ...]] = {
-    "python": ("\nclass", "\ndef", "\n#", "\nif", "\nprint", "\n```"),
+    "python": ("\nclass", "\ndef", "\n#", "\nif", "\nprint"),
     "javascript": ("\n//", "\n/*", "\nfunction", "\nconst", "\nlet", "\nvar", "\nconsole", "\n```"),
 }
-"""Where a completion ends, beside the end token."""
-MAX_NEW_TOKENS = 512
+"""Where a completion ends, beside the end token; Python's are the harness's."""
+MAX_NEW_TOKENS = 1024
 KS = (1, 10, 100)
 """The k of pass@k, as far as there are samples."""
 SEVERAL = {"temperature": 0.8, "top_p": 0.95}
@@ -89,8 +89,7 @@ def judged(
             question=task.prompt,
             answer=task.solution,
             given=_shown(task, completions[number], passed[number]),
-            right=counts[number] == sizes[number],
-            scores=(counts[number] / sizes[number],),
+            value=counts[number] / sizes[number],
         )
         for number, task in enumerate(tasks)
     )

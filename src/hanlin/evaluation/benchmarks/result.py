@@ -20,10 +20,12 @@ class Answered:
     """The right one."""
     given: str
     """The model's."""
-    right: bool
+    value: float
+    """Of the benchmark's first metric, from 0 (wrong) to 1 (right); of programs, the share that
+    passed."""
     subject: str = ""
     scores: tuple[float, ...] = ()
-    """Of a choice: the log likelihood of every option. Of programs: the share that passed."""
+    """Of a choice: the log likelihood of every option."""
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, for JSON."""
@@ -32,7 +34,7 @@ class Answered:
             "question": self.question,
             "answer": self.answer,
             "given": self.given,
-            "right": self.right,
+            "value": self.value,
             "scores": list(self.scores),
         }
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hanlin.errors import ConfigError, InputError, nearest
 from hanlin.evaluation.benchmarks import TITLES, choice, last_word, problems, programs
+from hanlin.evaluation.benchmarks.continuations import continued
 from hanlin.evaluation.benchmarks.options import Choice, Scored, score_options
 from hanlin.evaluation.benchmarks.programs import Programming
 from hanlin.evaluation.benchmarks.result import BenchmarkResult, Found
@@ -28,6 +29,8 @@ SHOTS = {"cmmlu": 5, "gsm8k": 5}
 """Examples before each question where nothing is said; of the other benchmarks none."""
 _NO_SHOTS = ("truthfulqa", "lambada", "humaneval", "humaneval-js")
 """Whose prompts are fixed."""
+_ONE_FILE = ("arc-easy", "arc-challenge", "piqa")
+"""Whose examples are the first items of the file that is asked."""
 _CHOICES: Mapping[str, tuple[Callable[..., list[choice.Question]], Mapping[str, choice.Metric]]] = {
     "arc-easy": (choice.arc, choice.BY_SIZE),
     "arc-challenge": (choice.arc, choice.BY_SIZE),
@@ -143,26 +146,44 @@ def _plan(
         read, metrics = _CHOICES[name]
         questions = _some(read(place, shots=shots, limit=limit))
         choices = [question.choice for question in questions]
-        return lambda lm: choice.judged(
-            questions, _scored(lm, choices, batch, name), metrics, seed=seed, **how(lm)
-        )
+        said = (_unasked(shots),) if shots and name in _ONE_FILE else ()
+
+        def choose(lm: LanguageModel) -> Found:
+            scored, cut = _scored(lm, choices, batch, name)
+            found = choice.judged(questions, scored, metrics, seed=seed, **how(lm))
+            return replace(found, notes=(*said, *cut))
+
+        return choose
     if name == "lambada":
         passages = _some(last_word.lambada(place, limit=limit))
-        return lambda lm: last_word.judged(
-            passages, _scored(lm, passages, batch, name), seed=seed, **how(lm)
-        )
+
+        def finish(lm: LanguageModel) -> Found:
+            scored, cut = _scored(lm, passages, batch, name)
+            return replace(last_word.judged(passages, scored, seed=seed, **how(lm)), notes=cut)
+
+        return finish
     if name == "gsm8k":
         asked, notes = problems.gsm8k(place, shots=shots, limit=limit)
         prompts = [problem.prompt for problem in _some(asked)]
-        return lambda lm: replace(
-            problems.judged(asked, _answers(lm, prompts, batch), seed=seed, **how(lm)), notes=notes
-        )
+
+        def solve(lm: LanguageModel) -> Found:
+            texts, cut = _written(
+                lm, prompts, batch=batch, longest=problems.MAX_NEW_TOKENS, stop=problems.STOP
+            )
+            found = problems.judged(asked, [text for [text] in texts], seed=seed, **how(lm))
+            return replace(found, notes=(*notes, *cut))
+
+        return solve
     read_tasks = programs.humaneval if name == "humaneval" else programs.humaneval_js
     tasks = _some(read_tasks(place, limit=limit))
     check(tasks[0].language, weak=weak)  # before the writing, not after it
-    return lambda lm: programs.judged(
-        tasks, _completions(lm, tasks, samples, seed, batch), seed=seed, weak=weak
-    )
+
+    def program(lm: LanguageModel) -> Found:
+        texts, cut = _completions(lm, tasks, samples, seed, batch)
+        found = programs.judged(tasks, texts, seed=seed, weak=weak)
+        return replace(found, notes=(*found.notes, *cut))
+
+    return program
 
 
 def _some(items: list[T]) -> list[T]:
@@ -171,63 +192,76 @@ def _some(items: list[T]) -> list[T]:
     return items
 
 
+def _unasked(shots: int) -> str:
+    return f"The {shots} examples are the first items of the file, which are not asked."
+
+
 def _scored(
     lm: LanguageModel, choices: Sequence[Choice], batch: int, title: str
-) -> list[list[Scored]]:
+) -> tuple[list[list[Scored]], tuple[str, ...]]:
+    """The scores of every option, and what is to be said of texts that were cut."""
     with Progress(title, total=len(choices), unit="items") as progress:
-        return score_options(lm, choices, batch=batch, progress=progress.advance)
-
-
-def _answers(lm: LanguageModel, prompts: Sequence[str], batch: int) -> list[str]:
-    texts = _written(
-        lm, prompts, batch=batch, stop=problems.STOP, max_new_tokens=problems.MAX_NEW_TOKENS
+        scored = score_options(lm, choices, batch=batch, progress=progress.advance)
+    cut = sum(any(one.cut for one in each) for each in scored)
+    if not cut:
+        return scored, ()
+    return scored, (
+        f"{cut} of {len(choices)} questions did not fit the context of {lm.context} tokens and "
+        "lost their beginning.",
     )
-    return [text for [text] in texts]
 
 
 def _completions(
     lm: LanguageModel, tasks: Sequence[Programming], samples: int, seed: int, batch: int
-) -> list[list[str]]:
-    drawn = {"seed": seed, **programs.SEVERAL} if samples > 1 else {}
+) -> tuple[list[list[str]], tuple[str, ...]]:
+    drawn = {"seed": seed, "n": samples, **programs.SEVERAL} if samples > 1 else {}
     return _written(
         lm,
         [task.prompt for task in tasks],
         batch=batch,
-        n=samples,
+        longest=programs.MAX_NEW_TOKENS,
         stop=programs.STOPS[tasks[0].language],
-        max_new_tokens=programs.MAX_NEW_TOKENS,
         **drawn,
     )
 
 
 def _written(
-    lm: LanguageModel, prompts: Sequence[str], *, batch: int, n: int = 1, **settings: Any
-) -> list[list[str]]:
-    """What the model writes after each prompt, greedily where no temperature is given."""
-    settings = {"temperature": 0, **settings}
-    texts: list[list[str]] = []
+    lm: LanguageModel, prompts: Sequence[str], *, batch: int, longest: int, **settings: Any
+) -> tuple[list[list[str]], tuple[str, ...]]:
+    """What the model writes after each prompt, greedily where no temperature is given, and what is
+    to be said of a context that is short for it."""
+    context, room, notes = lm.context, longest, []
+    if context is not None:
+        apart = lm.network.config.shape == "encoder-decoder"
+        room = min(longest, context - 1 if apart else context // 2)
+    if room < longest:
+        notes.append(f"Answers end after {room} tokens, not {longest}: the context has {context}.")
+    sampling = lm.settings(**{"temperature": 0, "max_new_tokens": room, **settings})
     with Progress("writing", total=len(prompts), unit="prompts") as progress:
-        step = max(1, batch // n)
-        for first in range(0, len(prompts), step):
-            some = list(prompts[first : first + step])
-            written = [one.text for one in lm.generate(some, n=n, **settings)]
-            texts += [written[i : i + n] for i in range(0, len(written), n)]
-            progress.advance(len(some))
-    return texts
+        found = continued(
+            lm, prompts, sampling, batch=batch, context=context, progress=progress.advance
+        )
+    if found.cut:
+        notes.append(
+            f"{found.cut} of {len(prompts)} prompts did not fit the context of {context} tokens "
+            f"beside {room} of an answer and lost their beginning."
+        )
+    return found.texts, tuple(notes)
 
 
 def _compared(
     result: BenchmarkResult, found: Found, against: Sources, *, seed: int
 ) -> BenchmarkResult:
     """With what of the items stands in the training text, and the score of the others."""
-    texts = [f"{item.question} {item.answer}" for item in found.items]
+    # A question may stand there without its answer, or with something between them.
+    texts = [(item.question, f"{item.question} {item.answer}") for item in found.items]
     overlap = contamination(texts, against)
     clean = [item for item, share in zip(found.items, overlap.shares, strict=True) if not share]
     metrics = dict(result.metrics)
     if 0 < len(clean) < len(found.items):
         first = next(iter(metrics))
         metrics["right_clean"] = accuracy(
-            [float(item.right) for item in clean], [1.0] * len(clean), seed=seed, items="clean"
+            [item.value for item in clean], [1.0] * len(clean), seed=seed, items="clean"
         )
         note = f"right_clean: {first} of the {len(clean)} items of which nothing was found."
         result = replace(result, notes=(*result.notes, note))

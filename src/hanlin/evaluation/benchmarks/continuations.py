@@ -1,0 +1,66 @@
+"""What a model writes after many prompts, for `running` and for the harness.
+
+Prompts are cut as lm-evaluation-harness cuts them: one that leaves too little of the context for
+the answer loses its beginning. All are encoded before the first is continued.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hanlin.errors import ConfigError
+from hanlin.evaluation.benchmarks.options import Pairs
+from hanlin.generation import Sampling, generate
+from hanlin.tasks import LanguageModel
+
+
+@dataclass(frozen=True)
+class Continued:
+    """What was written."""
+
+    texts: list[list[str]]
+    """After each prompt, as many as were asked for."""
+    cut: int
+    """Prompts that lost their beginning."""
+
+
+def continued(
+    lm: LanguageModel,
+    prompts: Sequence[str],
+    sampling: Sampling,
+    *,
+    batch: int,
+    context: int | None,
+    progress: Callable[[int], None] | None = None,
+) -> Continued:
+    """Continue each prompt; `batch` sequences are held at a time.
+
+    context: tokens that prompt and answer may have together, of an encoder-decoder each (None: any
+    number). progress: called with how many prompts were just continued. Raises `ConfigError` where
+    the answer leaves nothing of the context.
+    """
+    pairs = Pairs(lm)
+    ids = [pairs.text_ids(prompt) for prompt in prompts]
+    cut = 0
+    if context is not None:
+        if not sampling.max_new_tokens < context:
+            raise ConfigError(
+                f"{sampling.max_new_tokens} tokens are to be generated, but the context has "
+                f"{context} in all. Generate fewer."
+            )
+        room = context if pairs.reads_apart else context - sampling.max_new_tokens
+        cut = sum(len(one) > room for one in ids)
+        ids = [one[-room:] for one in ids]
+    # Longest first: what does not fit into memory fails at once.
+    order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
+    texts: list[list[str]] = [[] for _ in ids]
+    step = max(1, batch // sampling.n)
+    for first in range(0, len(order), step):
+        some = order[first : first + step]
+        answers = generate(
+            lm.network, lm.tokenizer, [ids[i] for i in some], sampling, together=batch
+        )
+        for i, each in zip(some, answers, strict=True):
+            texts[i] = [one.text for one in each]
+        if progress is not None:
+            progress(len(some))
+    return Continued(texts, cut)
