@@ -93,7 +93,7 @@ def test_predict_extracts(hanlin, extractor: Path, tmp_path: Path) -> None:
     source.write_text('{"question": "a", "context": "b"}\n{"question": "a"}\n')
     outcome = hanlin("predict", extractor, source)
     assert outcome.status == 2
-    assert "Line 2" in outcome.err
+    assert "row 2" in outcome.err
     assert '"context"' in outcome.err
     assert outcome.out == ""
 
@@ -110,7 +110,7 @@ def test_predict_tags_raw_texts_and_words(hanlin, tmp_path: Path) -> None:
     plain = lines_of(hanlin("predict", place, "-", stdin=b"A token is a word\n"))
     assert plain == [raw]
     source.write_text('{"tokens": []}\n')
-    assert "Line 1" in hanlin("predict", place, source).err
+    assert "row 1" in hanlin("predict", place, source).err
 
 
 def test_predict_labels_pairs(hanlin, tiny_classifier: Path, tmp_path: Path) -> None:

@@ -151,12 +151,13 @@ def test_messages_that_cannot_be_used(hanlin, tiny_llama):
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("a.txt", b"good\n\nbad\n", ["Line 2", "empty"]),
-        ("a.txt", b"good\nb\xe9d\n", ["Line 2", "not UTF-8"]),
+        ("a.txt", b"good\n\nbad\n", ["row 2", "empty"]),
+        ("a.txt", b"good\nb\xe9d\n", ["row 2", "not UTF-8"]),
         ("a.txt", b"", ["nothing"]),
-        ("a.jsonl", b'{"text": "good"}\n{"text": 3}\n', ["Line 2", '"text"']),
-        ("a.jsonl", b'{"text": "good"}\n{\n', ["Line 2", "not JSON"]),
-        ("a.jsonl", b'{"text": "good"}\n{"text": "\\ud800"}\n', ["Line 2", "surrogate"]),
+        ("a.jsonl", b'{"text": "good"}\n{"text": 3}\n', ["row 2", '"text"']),
+        ("a.jsonl", b'{"text": "good"}\n{\n', ["row 2", "not JSON"]),
+        ("a.jsonl", b'{"text": "good"}\n{"text": "\\ud800"}\n', ["row 2", "surrogate"]),
+        ("a.txt.gz", b"not packed", ["cannot be read to its end"]),
     ],
 )
 def test_a_bad_line_is_named_and_nothing_is_written(hanlin, tiny_bert, tmp_path, name, data, words):
@@ -173,7 +174,7 @@ def test_a_failure_halfway_leaves_no_output(hanlin, tiny_masked, tmp_path):
     source, target = tmp_path / "a.txt", tmp_path / "out.jsonl"
     source.write_text("a [MASK]\n" * 300 + "no mask here\n")
     outcome = hanlin("predict", tiny_masked, source, "-o", target)
-    assert_refused(outcome, "Line 301", "[MASK]")
+    assert_refused(outcome, "row 301", "[MASK]")
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 

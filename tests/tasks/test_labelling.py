@@ -302,10 +302,7 @@ def test_the_loop(
     for row in asked[:-1]:
         row["answer"] = "good"
     asked[0]["answer"] = SKIP
-    with (first / "questions.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(asked[0]))
-        writer.writeheader()
-        writer.writerows(asked)
+    answer(first, asked)
     status, _, err = hanlin(capsys, *common, "-o", first)
     assert status == 2
     assert "has answers, which would be lost" in err
@@ -320,12 +317,57 @@ def test_the_loop(
     assert by_person == {row["text"] for row in asked[1:-1]}
     assert asked[0]["text"] not in {line["text"] for line in merged}
     assert not {row["text"] for row in questions(second)} & {row["text"] for row in asked[:-1]}
-    # What a person said stays said in the next round.
+    # What a person said stays said in the next rounds: also of what has no label, and of checks.
+    new = questions(second)
+    new[0]["answer"] = "bad"
+    answer(second, new)
+    third = tmp_path / "three"
+    both = [second / "answers.csv", second / "questions.csv"]
     status, out, err = hanlin(
-        capsys, *common, "-o", tmp_path / "three", "--answers", second / "labelled.jsonl"
+        capsys, *common, "-o", third, "--answers", both[0], "--answers", both[1]
     )
     assert status == 0, err
-    assert json.loads(out)["answered"] == 6
+    told = json.loads(out)
+    assert (told["answered"], told["skipped"]) == (7, 1)
+    assert told["agreement"]["checked"] == 2
+    assert not {row["text"] for row in questions(third)} & {
+        row["text"] for row in [*asked[:-1], new[0]]
+    }
+    status, _, err = hanlin(capsys, *common, "-o", third)
+    assert status == 2
+    assert f"{third / 'answers.csv'} has answers, which would be lost" in err
+
+
+def answer(folder: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    """Write questions back as a person filled them in."""
+    with (folder / "questions.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("a text, with a comma,good,unsure", "row 3: it has 4 columns"),
+        (",good,unsure", "row 3 has an answer and no text"),
+    ],
+)
+def test_a_broken_answer_is_named(
+    capsys: pytest.CaptureFixture[str],
+    classifier: Path,
+    table: Path,
+    tmp_path: Path,
+    row: str,
+    said: str,
+) -> None:
+    answers = tmp_path / "answers.csv"
+    answers.write_text(f"text,answer,why\na text,good,unsure\n{row}\n", encoding="utf-8")
+    words = ("label", classifier, table, "-o", tmp_path / "out", "--answers", answers)
+    status, _, err = hanlin(capsys, *words)
+    assert status == 2
+    assert said in err
+    assert not (tmp_path / "out").exists()
 
 
 class _Row:

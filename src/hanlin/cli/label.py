@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,12 @@ from hanlin.progress import Progress
 
 if TYPE_CHECKING:
     from hanlin.tasks.labelling import Labeller, Labelling
+    from hanlin.text.tables import BadRow, Row
 
-LABELLED, QUESTIONS = "labelled.jsonl", "questions.csv"
+LABELLED, QUESTIONS, ANSWERS = "labelled.jsonl", "questions.csv", "answers.csv"
 ANSWER = "answer"
 """The column of a question that a person fills in."""
-PERSON, CHECK = "person", "check"
+PERSON, CHECK, UNSURE = "person", "check", "unsure"
 
 
 @click.command(
@@ -30,11 +31,13 @@ PERSON, CHECK = "person", "check"
         "Let MODEL label the texts of INPUT that it is sure of, into OUTPUT/labelled.jsonl, and "
         "ask about those it is least certain of, in OUTPUT/questions.csv: fill in the column "
         '"answer" (a label, or - for none of them), give the file back by --answers, train on what '
-        "is labelled, and go round again.\n\n"
+        "is labelled, and go round again. All answers so far are kept in OUTPUT/answers.csv, for "
+        "the rounds after it.\n\n"
         "MODEL is a classifier; or a language model, with a --prompt and --labels.",
         "让 MODEL 给 INPUT 中有把握的文本打标签，写入 OUTPUT/labelled.jsonl；把最没把握的写入 "
         "OUTPUT/questions.csv 来提问：请填写 answer 一列（标签，或用 - 表示都不是），"
-        "再用 --answers 交回，用已有标签训练，如此往复。\n\n"
+        "再用 --answers 交回，用已有标签训练，如此往复。至今的全部回答存于 OUTPUT/answers.csv，"
+        "供以后各轮使用。\n\n"
         "MODEL 为分类器；若为语言模型，需给出 --prompt 与 --labels。",
     )
 )
@@ -91,8 +94,8 @@ PERSON, CHECK = "person", "check"
     multiple=True,
     type=click.Path(path_type=Path),
     help=say(
-        "Answered questions.csv or earlier labelled.jsonl; may be repeated.",
-        "已回答的 questions.csv 或先前的 labelled.jsonl；可多次给出。",
+        "Answered questions.csv, and answers.csv of the rounds before; may be repeated.",
+        "已回答的 questions.csv，以及以往各轮的 answers.csv；可多次给出。",
     ),
 )
 @options.text_column
@@ -130,7 +133,7 @@ def command(
     rows, place = read_texts(source, column, skip_bad=skip_bad)
     texts = [str(row.values[place]) for row in rows]
     said, checked = _answers(answers)
-    _keep_answers(output, answers)
+    _keep_answers(output, said)
 
     from hanlin.tasks import load
     from hanlin.tasks.labelling import Asking, label
@@ -145,6 +148,8 @@ def command(
     with whole_file(output / LABELLED) as file:
         for line in _labelled(found, model):
             print(json.dumps(line, ensure_ascii=False), file=file)
+    with whole_file(output / ANSWERS) as file:
+        _write_answers(said, checked, file)
     with whole_file(output / QUESTIONS) as file:
         _write_questions(found, file)
     content = _content(found, output)
@@ -152,41 +157,59 @@ def command(
 
 
 def _answers(paths: Sequence[Path]) -> tuple[dict[str, str], set[str]]:
-    """Text -> what a person said, the later file's where several do; which of them were checks."""
-    from hanlin.text.tables import Row, read_rows
+    """Text -> what a person said, the later file's where several do; which of them were checks.
+
+    Raises `InputError` for a row that cannot be read, and a file in which nothing is answered.
+    """
+    from hanlin.text.tables import BadRow
 
     said: dict[str, str] = {}
     checked: set[str] = set()
     for path in paths:
         found = 0
-        for row in read_rows(path, header=True):
-            values = row.values if isinstance(row, Row) else {}
-            text, answer = values.get("text"), values.get(ANSWER)
-            if values.get("by") == PERSON:
-                answer = values.get("label")
-            if isinstance(text, str) and isinstance(answer, str) and answer.strip():
-                said[text] = answer.strip()
-                found += 1
-                if values.get("why") == CHECK:
-                    checked.add(text)
+        for row in _rows(path):
+            if isinstance(row, BadRow):
+                raise InputError(f"{path}, row {row.number}: {row.reason} Correct it.")
+            text, answer = row.values.get("text"), row.values.get(ANSWER)
+            if not isinstance(answer, str) or not answer.strip():
+                continue
+            if not isinstance(text, str) or not text.strip():
+                raise InputError(
+                    f"{path}, row {row.number} has an answer and no text. Put its text into the "
+                    'column "text", or leave the row out.'
+                )
+            said[text] = answer.strip()
+            found += 1
+            if row.values.get("why") == CHECK:
+                checked.add(text)
         if not found:
             raise InputError(
-                f"There is no answer in {path}. Fill in its column {ANSWER!r}, or leave it out."
+                f"There is no answer in {path}. Give a {QUESTIONS} whose column {ANSWER!r} is "
+                f"filled in, or an {ANSWERS}."
             )
     return said, checked
 
 
-def _keep_answers(output: Path, answers: Sequence[Path]) -> None:
+def _rows(path: Path) -> "Iterator[Row | BadRow]":
+    from hanlin.text.tables import read_rows
+
+    return read_rows(path, header=True)
+
+
+def _keep_answers(output: Path, said: Mapping[str, str]) -> None:
     """Raise `ConfigError` where answers lie in the output that would be written over unread."""
-    place = output / QUESTIONS
-    if not place.is_file() or any(path.resolve() == place.resolve() for path in answers):
-        return
-    with place.open(encoding="utf-8-sig", newline="") as file:
-        if any((row.get(ANSWER) or "").strip() for row in csv.DictReader(file)):
-            raise ConfigError(
-                f"{place} has answers, which would be lost. Give it by --answers {place}, or name "
-                "another output."
+    from hanlin.text.tables import BadRow
+
+    for place in (output / QUESTIONS, output / ANSWERS):
+        for row in _rows(place) if place.is_file() else ():
+            lost = isinstance(row, BadRow) or (
+                str(row.values.get(ANSWER) or "").strip() and row.values.get("text") not in said
             )
+            if lost:
+                raise ConfigError(
+                    f"{place} has answers, which would be lost. Give it by --answers {place}, or "
+                    "name another output."
+                )
 
 
 def _labeller(model: Any, prompt: str | None, labels: str | None) -> "Labeller":
@@ -230,10 +253,18 @@ def _labelled(found: "Labelling", model: str) -> list[dict[str, Any]]:
     return lines
 
 
+def _write_answers(said: Mapping[str, str], checked: Collection[str], file: Any) -> None:
+    """All that a person said, also of texts that have none of the labels."""
+    writer = csv.writer(file)
+    writer.writerow(["text", ANSWER, "why"])
+    for text, answer in said.items():
+        writer.writerow([text, answer, CHECK if text in checked else UNSURE])
+
+
 def _write_questions(found: "Labelling", file: Any) -> None:
     writer = csv.writer(file)
     writer.writerow(["text", ANSWER, "guess", "probability", "second", "doubt", "why"])
-    for why, guesses in (("unsure", found.asked), (CHECK, found.checks)):
+    for why, guesses in ((UNSURE, found.asked), (CHECK, found.checks)):
         for g in guesses:
             shown = f"{g.probability:.4f}", g.second, f"{g.doubt:.4f}"
             writer.writerow([g.text, "", g.label, *shown, why])

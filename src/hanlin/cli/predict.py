@@ -1,10 +1,10 @@
-"""``hanlin predict``: the model's own task over a file, line by line, as JSON lines."""
+"""``hanlin predict``: the model's own task over the lines or rows of a file, as JSON lines."""
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -13,42 +13,60 @@ import click
 from hanlin.cli import options
 from hanlin.cli.files import whole_file
 from hanlin.cli.language import say
-from hanlin.cli.output import decode, emit, to_json
-from hanlin.errors import ConfigError, InputError, NotFoundError
+from hanlin.cli.output import emit, note, to_json
+from hanlin.cli.rows import columns_in, read_inputs
+from hanlin.errors import ConfigError, InputError
 from hanlin.progress import Progress
+from hanlin.text.tables import USUAL, BadRow, Row
 
 if TYPE_CHECKING:
     from hanlin.tasks import Classifier, Extractor, MaskedLanguageModel, Model, Tagger
 
 _BATCH = 256
-"""Lines whose results are written together."""
+"""Rows whose results are written together."""
+_TEXT = {"text": USUAL["text"]}
 
-Input = str | dict[str, Any]
-"""A line of text, or the object in a line of JSON."""
+Input = Mapping[str, Any]
+"""A row, by the parts that its columns play; of a line of text its "text" alone."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a kind of model does with the lines."""
+    """What a kind of model does with the rows."""
 
     fields: Callable[[Input], Any]
-    """What it takes of a line; raises `InputError` where that is not there."""
+    """What it takes of a row; raises `InputError` where that is not there."""
     run: Callable[[Sequence[Any]], Iterable[dict[str, Any]]]
     """A result for each of several."""
+    roles: Mapping[str, Sequence[str]] = field(default_factory=lambda: _TEXT)
+    """The parts that columns play -> what they are usually called."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What the model is given of a row, and what it is told by."""
+
+    what: Any
+    row: Row
+    id: Any
+    """None where the row has none."""
 
 
 @click.command(
     help=say(
-        "Run the task of MODEL over each line of INPUT (`-`: standard input): vectors of an "
-        "encoder, guesses for [MASK], labels of a classifier, entities of a tagger, answers of an "
-        "extractor, texts of a translator or summariser. Of a .jsonl file the fields are taken: "
-        "text; text_pair for a classifier of pairs; tokens for words that are cut already; "
-        "question and context for an extractor, which reads nothing else. One JSON object a line, "
-        "with the id of the line's object where it has one.",
-        "对 INPUT 的每一行执行 MODEL 的任务（`-` 为标准输入）：编码器给出向量，掩码模型填空，"
-        "分类器给出标签，标注模型给出实体，抽取模型给出答案，翻译与摘要模型给出译文或摘要。"
-        ".jsonl 文件按字段读取：text；成对分类另取 text_pair；已分好的词取 tokens；"
-        "抽取模型只读 question 与 context。每行输出一个 JSON 对象，原对象有 id 时一并输出。",
+        "Run the task of MODEL over INPUT: vectors of an encoder, guesses for [MASK], labels of a "
+        "classifier, entities of a tagger, answers of an extractor, texts of a translator or "
+        "summariser. INPUT is a text a line (`-`: standard input), or a table (.csv, .tsv, .jsonl, "
+        ".json, .parquet), of which the columns are taken: text; text_pair for a classifier of "
+        "pairs; tokens for words that are cut already; question and context for an extractor, "
+        "which reads nothing else. Either may be compressed. One JSON object a row, with its id "
+        "where it has one.",
+        "对 INPUT 执行 MODEL 的任务：编码器给出向量，掩码模型填空，分类器给出标签，"
+        "标注模型给出实体，抽取模型给出答案，翻译与摘要模型给出译文或摘要。"
+        "INPUT 为每行一条文本（`-` 为标准输入），或表格（.csv、.tsv、.jsonl、.json、.parquet），"
+        "按列读取：text；成对分类另取 text_pair；已分好的词取 tokens；"
+        "抽取模型只读 question 与 context。两者均可为压缩文件。"
+        "每行输出一个 JSON 对象，原行有 id 时一并输出。",
     )
 )
 @click.argument("model")
@@ -60,57 +78,91 @@ class Task:
     help=say("Write here, whole or not at all.", "写入此文件；要么完整，要么不写。"),
 )
 @click.option("--top-k", type=int, help=say("Guesses for each [MASK].", "每个 [MASK] 的候选数。"))
+@options.text_column
+@options.skip_bad
 @options.dtype
 @options.as_json
 def command(
-    model: str, source: str, output: Path | None, top_k: int | None, dtype: str, as_json: bool
+    model: str,
+    source: str,
+    output: Path | None,
+    top_k: int | None,
+    column: str | None,
+    skip_bad: bool,
+    dtype: str,
+    as_json: bool,
 ) -> None:
     """Read, predict, write."""
-    lines = _lines(source)
+    rows, table = read_inputs(source, column)
 
     from hanlin.tasks import load
 
     loaded = load(model, dtype=dtype)
     task = _task(loaded, top_k)
-    inputs = _inputs(lines, source, objects=source.endswith(".jsonl") or _asks(loaded))
-    taken = _taken(task, inputs, source)
-    with _destination(output) as file, Progress("predict", total=len(inputs)) as progress:
-        for given, result in zip(inputs, _results(task, taken, source), strict=True):
-            named = {"id": given["id"]} if isinstance(given, dict) and "id" in given else {}
+    if column is not None and "text" not in task.roles:
+        raise ConfigError(
+            f"--column names the text, and {loaded.name} is {loaded.kind}, which reads "
+            f"{' and '.join(task.roles)}. Call the columns so, and leave --column out."
+        )
+    if not table and "text" not in task.roles:
+        rows, table = [_object(row) for row in rows], True
+    taken = _taken(task, rows, column, table=table, skip_bad=skip_bad)
+    with _destination(output) as file, Progress("predict", total=len(taken)) as progress:
+        for given, result in zip(taken, _results(task, taken), strict=True):
+            named = {} if given.id is None else {"id": given.id}
             print(to_json(named | result, stream=file), file=file)
             progress.advance()
     if output is not None:
         emit(
-            {"path": str(output), "inputs": len(inputs)},
+            {"path": str(output), "inputs": len(taken)},
             as_json=as_json,
-            text=say(f"{len(inputs)} lines in {output}", f"{len(inputs)} 行已写入 {output}"),
+            text=say(f"{len(taken)} lines in {output}", f"{len(taken)} 行已写入 {output}"),
         )
 
 
-def _taken(task: Task, inputs: list[Input], source: str) -> list[Any]:
-    """What the task takes of every line; raises `InputError` naming the line that lacks it."""
-    taken = []
-    for number, each in enumerate(inputs, 1):
+def _taken(
+    task: Task, rows: list[Row | BadRow], column: str | None, *, table: bool, skip_bad: bool
+) -> list[Taken]:
+    """What the task takes of every row; raises `InputError` naming the first that lacks it."""
+    from hanlin.data.records import BadRowError, collect
+
+    places = _places(task, rows, column) if table else {"text": "text"}
+
+    def parse(row: Row) -> Taken:
+        played = {role: row.values[name] for role, name in places.items() if name in row.values}
+        given = {role: value for role, value in played.items() if value is not None}
         try:
-            taken.append(task.fields(each))
+            what = task.fields(given)
         except InputError as error:
-            raise InputError(f"Line {number} of {_named(source)} {error}") from error
-    return taken
+            raise BadRowError(f"it {error}") from error
+        number = row.values.get("id")
+        plain = number is None or isinstance(number, str | int | float)
+        return Taken(what, row, number if plain else str(number))
+
+    return collect(rows, parse, skip_bad=skip_bad, tell=note)
 
 
-def _results(task: Task, taken: list[Any], source: str) -> Iterator[dict[str, Any]]:
+def _places(task: Task, rows: list[Row | BadRow], column: str | None) -> dict[str, str]:
+    """Which column plays which part."""
+    names = {name for row in rows if isinstance(row, Row) for name in row.values}
+    if column is None and "text" not in names and "source" in task.roles.get("text", ()):
+        column = "source" if "source" in names else None  # whatever else may be a text
+    optional = set(task.roles)
+    if "text" in optional and not names & {"tokens", *task.roles.get("tokens", ())}:
+        optional.remove("text")
+    return columns_in(rows, task.roles, column, optional=optional)
+
+
+def _results(task: Task, taken: list[Taken]) -> Iterator[dict[str, Any]]:
     done = 0
     try:
         for first in range(0, len(taken), _BATCH):
-            for result in task.run(taken[first : first + _BATCH]):
+            for result in task.run([one.what for one in taken[first : first + _BATCH]]):
                 yield result
                 done += 1
     except InputError as error:
-        raise InputError(f"Line {done + 1} of {_named(source)}: {error}") from error
-
-
-def _named(source: str) -> str:
-    return "standard input" if source == "-" else source
+        row = taken[done].row
+        raise InputError(f"{row.file}, row {row.number}: {error}") from error
 
 
 @contextmanager
@@ -122,67 +174,34 @@ def _destination(output: Path | None) -> Iterator[TextIO]:
             yield file
 
 
-def _lines(source: str) -> list[str]:
-    """The lines of the input; raises `InputError` naming a line that cannot be used."""
-    name, path = _named(source), Path(source).expanduser()
-    if source == "-":
-        data = sys.stdin.buffer.read()
-    elif path.is_file():
-        data = path.read_bytes()
-    else:
-        raise NotFoundError(f"There is no file {source!r}. Check the path, or give -.")
-    lines = []
-    for number, line in enumerate(data.splitlines(), 1):
-        where = f"Line {number} of {name}"
-        text = decode(line, name=where)
-        if not text.strip():
-            raise InputError(f"{where} is empty. Remove it.")
-        lines.append(text)
-    if not lines:
-        raise InputError(f"There is nothing in {name}. Give it one text a line.")
-    return lines
-
-
-def _inputs(lines: list[str], source: str, *, objects: bool) -> list[Input]:
-    if not objects:
-        return list(lines)
-    return [
-        _object(line, f"Line {number} of {_named(source)}") for number, line in enumerate(lines, 1)
-    ]
-
-
-def _object(line: str, where: str) -> dict[str, Any]:
+def _object(row: Row | BadRow) -> Row | BadRow:
+    """A line as the object that is written in it."""
+    if isinstance(row, BadRow):
+        return row
     try:
-        value = json.loads(line)
+        value = json.loads(row.values["text"])
     except (json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"{where} is not JSON ({error}). Correct it.") from error
+        return BadRow(row.file, row.number, f"it is not JSON ({error}).")
     if not isinstance(value, dict):
-        raise InputError(f"{where} is not a JSON object. Give each line an object with fields.")
-    return value
+        return BadRow(row.file, row.number, "it is not an object with fields.")
+    return Row(value, row.file, row.number)
 
 
-def _field(given: Input, name: str = "text", *others: str) -> str:
-    """The text of an input: the line itself, or the first of these fields that it has."""
-    if isinstance(given, str):
-        return given
-    text = next((given[each] for each in (name, *others) if each in given), None)
+def _field(given: Input, name: str = "text") -> str:
+    """A text of a row. Raises `InputError`."""
+    text = given.get(name)
     if not isinstance(text, str):
-        raise InputError(f'has no "{name}" field. Give each line an object with one.')
+        raise InputError(f'has no "{name}" field that is a text.')
     if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
-        raise InputError(f'has a lone surrogate in "{name}", which is not text. Correct it.')
+        raise InputError(f'has a lone surrogate in "{name}", which is not text.')
     if not text.strip():
-        raise InputError(f'has an empty "{name}". Remove it.')
+        raise InputError(f'has an empty "{name}".')
     return text
 
 
-def _asks(model: "Model") -> bool:
-    """Whether the model needs more than one text, so that every line is an object."""
-    from hanlin.tasks import Extractor
-
-    return isinstance(model, Extractor)
-
-
 def _task(model: "Model", top_k: int | None) -> Task:
+    from hanlin.data.pairs import ROLES as SIDES
+    from hanlin.data.squad import ROLES as QUESTIONS
     from hanlin.tasks import (
         Classifier,
         Extractor,
@@ -206,17 +225,21 @@ def _task(model: "Model", top_k: int | None) -> Task:
         )
     if isinstance(model, Seq2SeqModel):
         return Task(
-            lambda given: _field(given, "text", "source"),
+            _field,
             lambda texts: [{"text": text} for text in model(texts)],
+            {"text": (*USUAL["text"], *SIDES["source"])},
         )
     if isinstance(model, Classifier):
-        return Task(_text_or_pair, lambda texts: _labels(model, texts))
+        pair = {"text_pair": USUAL["text_pair"]}
+        return Task(_text_or_pair, lambda texts: _labels(model, texts), _TEXT | pair)
     if isinstance(model, Tagger):
-        return Task(_text_or_words, lambda texts: _tags(model, texts))
+        words = {"tokens": USUAL["tokens"]}
+        return Task(_text_or_words, lambda texts: _tags(model, texts), _TEXT | words)
     if isinstance(model, Extractor):
         return Task(
             lambda given: (_field(given, "question"), _field(given, "context")),
             lambda asked: _answers(model, asked),
+            {role: QUESTIONS[role] for role in ("question", "context")},
         )
     return Task(
         _field,
@@ -237,7 +260,7 @@ def _fill(
 
 
 def _text_or_pair(given: Input) -> str | tuple[str, str]:
-    if isinstance(given, dict) and "text_pair" in given:
+    if "text_pair" in given:
         return _field(given), _field(given, "text_pair")
     return _field(given)
 
@@ -251,11 +274,11 @@ def _labels(
 
 
 def _text_or_words(given: Input) -> str | list[str]:
-    if not isinstance(given, dict) or "tokens" not in given:
+    if "tokens" not in given:
         return _field(given)
     words = given["tokens"]
     if not isinstance(words, list) or not words or not all(isinstance(w, str) for w in words):
-        raise InputError('has "tokens" that are no list of texts. Correct it.')
+        raise InputError('has "tokens" that are no list of texts.')
     return words
 
 
