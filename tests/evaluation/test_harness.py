@@ -12,7 +12,10 @@ import pytest
 from local_tasks import answers, ask, harness_model, lm_eval
 
 from hanlin.errors import ConfigError, InputError
-from tiny_models import CORPUS, TEMPLATE, save_decoder, save_encoder
+from hanlin.models.directory import save_directory
+from hanlin.tokenizers import SpecialTokens, Tokenizer, train
+from hanlin.tokenizers.bytelevel import around
+from tiny_models import CORPUS, TEMPLATE, decoder, save_decoder, save_encoder
 
 CHOICE = """
 output_type: multiple_choice
@@ -62,6 +65,45 @@ def ours(directory: Path) -> Any:
 @pytest.fixture(scope="module")
 def theirs(directory: Path) -> Any:
     return harness_model(directory)
+
+
+def begun(directory: Path) -> Path:
+    """A Llama whose tokenizer puts a begin token of its own before every text."""
+    names = ["<|endoftext|>", "<s>"]
+    backend = train(CORPUS, kind="bpe", vocab_size=400, special_tokens=names).backend
+    around(backend, before=["<s>"])
+    tokenizer = Tokenizer(backend, special=SpecialTokens(bos="<s>", eos="<|endoftext|>"))
+    network = decoder(tokenizer, bos_id=tokenizer.bos_id)
+    return save_directory(network, directory, tokenizer=tokenizer)
+
+
+def t5(directory: Path) -> Path:
+    """A T5 whose tokenizer puts an end token after every text."""
+    import torch
+    import transformers
+
+    backend = train(CORPUS, kind="bpe", vocab_size=400, special_tokens=["<pad>", "</s>"]).backend
+    around(backend, after=["</s>"])
+    tokenizer = Tokenizer(backend, special=SpecialTokens(eos="</s>", pad="<pad>"))
+    torch.manual_seed(0)
+    config = transformers.T5Config(
+        vocab_size=tokenizer.vocab_size, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4,
+        decoder_start_token_id=tokenizer.pad_id, eos_token_id=tokenizer.eos_id,
+        pad_token_id=tokenizer.pad_id, initializer_factor=3.0,
+    )  # fmt: skip
+    transformers.T5ForConditionalGeneration(config).eval().save_pretrained(directory)
+    tokenizer.save(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def ours_and_theirs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Any]]:
+    """The two of other kinds, ours beside the harness's."""
+    from hanlin.evaluation.harness import HarnessModel
+
+    folder = tmp_path_factory.mktemp("kinds")
+    made = {"begin token": begun(folder / "begun"), "T5": t5(folder / "t5")}
+    return {kind: (HarnessModel(path), harness_model(path)) for kind, path in made.items()}
 
 
 @pytest.fixture
@@ -125,6 +167,75 @@ def test_it_writes_the_same_greedy_texts(ours: Any, theirs: Any, tmp_path: Path)
     mine, other = answers(got, "writing"), answers(want, "writing")
     assert mine == other
     assert any(text for [text] in mine)
+
+
+@pytest.mark.parametrize("kind", ["begin token", "T5"])
+def test_other_kinds_have_the_same_log_likelihoods(
+    kind: str, ours_and_theirs: dict[str, tuple[Any, Any]], choices: Path, tmp_path: Path
+) -> None:
+    got, want = (
+        ask(lm, tmp_path, "kinds", CHOICE, {"test": choices}, num_fewshot=1)
+        for lm in ours_and_theirs[kind]
+    )
+    mine, other = answers(got, "kinds"), answers(want, "kinds")
+    assert numbers(mine) == pytest.approx(numbers(other), abs=1e-4)
+    assert [g for each in mine for _, g in each] == [g for each in other for _, g in each]
+
+
+def test_a_begin_token_stands_before_whole_texts_and_prompts(
+    ours_and_theirs: dict[str, tuple[Any, Any]], tmp_path: Path
+) -> None:
+    rows = [{"text": text[: 9 + 5 * n], "answer": "x"} for n, text in enumerate(CORPUS[:6])]
+    rows.append({"text": " ".join(CORPUS), "answer": "x"})  # longer than the context
+    file = written(tmp_path / "texts.jsonl", rows)
+    found = {}
+    for task, yaml in (("rolling", ROLLING), ("writing", WRITING)):
+        got, want = (
+            ask(lm, tmp_path, task, yaml, {"test": file}) for lm in ours_and_theirs["begin token"]
+        )
+        found[task] = answers(got, task), answers(want, task)
+    for (a,), (b,) in zip(*found["rolling"], strict=True):
+        assert float(a) == pytest.approx(float(b), rel=1e-5, abs=1e-4)
+    mine, other = found["writing"]
+    assert mine == other
+
+
+def test_a_t5_writes_what_it_writes_for_the_harness(
+    ours_and_theirs: dict[str, tuple[Any, Any]], tmp_path: Path
+) -> None:
+    rows = [{"text": text[: 9 + 5 * n], "answer": "x"} for n, text in enumerate(CORPUS[:6])]
+    file = written(tmp_path / "prompts.jsonl", rows)
+    got, want = (
+        ask(lm, tmp_path, "sources", WRITING, {"test": file}) for lm in ours_and_theirs["T5"]
+    )
+    # The harness counts the source into an answer's length, so that its answers go on for longer.
+    for [mine], [other] in zip(answers(got, "sources"), answers(want, "sources"), strict=True):
+        assert other.startswith(mine)
+        assert mine
+
+
+def test_rows_are_read_together_as_the_batch_says(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from types import SimpleNamespace
+
+    from hanlin.evaluation.harness import HarnessModel
+
+    requests = [SimpleNamespace(args=(text[: 12 + n],)) for n, text in enumerate(CORPUS[:10])]
+    model, found = HarnessModel(directory), []
+    hidden = model.lm.network.hidden
+    for size, rows in ((32, [10]), (4, [4, 4, 2]), (1, [1] * 10)):
+        model.batch_size = size
+        seen: list[int] = []
+        monkeypatch.setattr(
+            model.lm.network,
+            "hidden",
+            lambda ids, *rest, seen=seen: seen.append(len(ids)) or hidden(ids, *rest),
+        )
+        found.append(model.loglikelihood_rolling(requests))
+        assert seen == rows
+    assert found[0] == pytest.approx(found[1], abs=1e-4)
+    assert found[0] == pytest.approx(found[2], abs=1e-4)
 
 
 def test_conversations_are_rendered_alike(
