@@ -13,30 +13,26 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hanlin.config import refuse, written_as
 from hanlin.data.batch import IGNORE, Batch
 from hanlin.data.examples import Examples
 from hanlin.errors import ConfigError
-from hanlin.kernels.kl import Scores, kl_sum
 from hanlin.models.config import ModelConfig
-from hanlin.models.heads import VocabularyHead
 from hanlin.models.named import resolve
 from hanlin.models.transformer import Transformer
 from hanlin.tokenizers import Tokenizer
+from hanlin.training.objectives.choices import choices_apart, read
 from hanlin.training.objectives.distilling import (
     Distance,
     Lesson,
     Lessons,
-    Seen,
     layer_pairs,
     shortened,
     states_apart,
     teacher_of,
     watched,
-    wide,
     with_layers,
 )
 from hanlin.training.sections import DataSettings, ObjectiveSettings
@@ -44,8 +40,15 @@ from hanlin.training.sections import DataSettings, ObjectiveSettings
 if TYPE_CHECKING:
     from hanlin.training.objectives import Objective
 
-_BY_HEAD = {"classify": "classify", "tag": "tag", "masked-lm": "masked-lm"}
+_BY_HEAD = {name: name for name in ("classify", "tag", "extract", "masked-lm")}
 _BY_SHAPE = {"decoder": "causal-lm", "encoder-decoder": "seq2seq"}
+_REFUSED = {
+    "distil": "Name what is learnt, such as causal-lm.",
+    "embed": "Its vectors make no choice that could be compared. Train a small model with "
+    "objective: embed.",
+    "prefer": "It compares the model with a reference of its own already. Distil instruct first.",
+}
+"""What no teacher can show, and what to do instead."""
 
 
 def _read_hidden(value: Any) -> Any:
@@ -100,7 +103,7 @@ class Distil:
     """The model to learn from: a name, a directory; it has the student's tokenizer."""
     of: ObjectiveSettings | None = None
     """What is learnt, with its options: causal-lm, masked-lm, seq2seq, classify ...; what suits the
-    teacher when not given."""
+    teacher when not given. Not embed or prefer."""
     temperature: float = 2.0
     """Above 1 the teacher's second thoughts count for more."""
     alpha: float = 0.5
@@ -121,8 +124,8 @@ class Distil:
                 f"objective.alpha is {self.alpha:g}; it must be above 0 and at most 1. Without the "
                 "teacher's choice there is nothing to distil."
             )
-        if self.of is not None and self.of.name == self.name:
-            problems.append("objective.of is distil. Name what is learnt, such as causal-lm.")
+        if self.of is not None and self.of.name in _REFUSED:
+            problems.append(f"objective.of is {self.of.name}. {_REFUSED[self.of.name]}")
         refuse(problems)
 
     @cached_property
@@ -236,8 +239,8 @@ class Distil:
         with watched(model, layers=layers) as own:
             right = self.task.loss(model, batch)
         with torch.no_grad(), watched(teacher, layers=layers) as told:
-            _read(teacher, batch)
-        soft = _choices_apart(model, own, teacher, told, batch, self.temperature)
+            read(teacher, batch)
+        soft = choices_apart(model, own, teacher, told, batch, self.temperature)
         total = (1 - self.alpha) * right + self.alpha * self.temperature**2 * soft
         if self.hidden is None:
             return total
@@ -250,9 +253,12 @@ class Distil:
         return total
 
     def _check(self, student: ModelConfig, teacher: ModelConfig) -> None:
-        for name in ("shape", "head", "vocab_size", "labels"):
+        names = ["shape", "head", "labels", "problem"]
+        if student.head in ("language-model", "masked-lm"):
+            names.append("vocab_size")
+        for name in names:
             mine, theirs = getattr(student, name), getattr(teacher, name)
-            if mine != theirs and not (name == "vocab_size" and student.labels):
+            if mine != theirs:
                 raise ConfigError(
                     f"The student's {name} is {mine!r} and the teacher's is {theirs!r}: their "
                     "choices cannot be compared. Make them the same."
@@ -268,72 +274,18 @@ def _config_of(ref: str) -> ModelConfig:
     return teacher_of(ref, torch.device("cpu")).config
 
 
-def _read(model: Transformer, batch: Batch) -> None:
-    """Let a model read a batch as the losses of `of` do; `watched` keeps what comes of it."""
-    types = batch.token_types if model.config.token_types > 1 else None
-    if not isinstance(model.head, VocabularyHead):
-        model(batch.ids, batch.mask, token_types=types)
-        return
-    after = None if batch.decoder_ids is None else model.shift(batch.decoder_ids)
-    model.hidden(batch.ids, batch.mask, after, segments=batch.segments, token_types=types)
-
-
-def _choices_apart(
-    model: Transformer,
-    own: Seen,
-    teacher: Transformer,
-    told: Seen,
-    batch: Batch,
-    temperature: float,
-) -> Tensor:
-    """The sum over targets of KL(teacher || student) at a temperature; a scalar."""
-    if isinstance(model.head, VocabularyHead):
-        assert isinstance(teacher.head, VocabularyHead)
-        asked = batch.targets.flatten() != IGNORE
-        return kl_sum(
-            _scores(model.head, _last(own), asked),
-            _scores(teacher.head, _last(told), asked),
-            temperature=temperature,
-        )
-    assert own.logits is not None
-    assert told.logits is not None
-    mine, theirs = wide(own.logits), wide(told.logits)
-    if model.config.problem == "regression":
-        return (mine - theirs).square().sum()
-    mine, theirs = mine / temperature, theirs / temperature
-    if model.config.problem == "multiple":
-        shares = theirs.sigmoid()
-        apart = F.binary_cross_entropy_with_logits(mine, shares, reduction="sum")
-        return apart - F.binary_cross_entropy_with_logits(theirs, shares, reduction="sum")
-    if mine.ndim == 3:
-        asked = batch.targets != IGNORE
-        mine, theirs = mine[asked], theirs[asked]
-    mine, theirs = mine.log_softmax(-1), theirs.log_softmax(-1)
-    return F.kl_div(mine, theirs, reduction="sum", log_target=True)
-
-
-def _last(seen: Seen) -> Tensor:
-    """What the head stands on, [B * T, D]."""
-    return seen.final["decoder" if "decoder" in seen.final else "encoder"].flatten(0, 1)
-
-
-def _scores(head: VocabularyHead, rows: Tensor, asked: Tensor) -> Scores:
-    projection = head.projection
-    return Scores(head.states(rows[asked]), projection.weight, projection.bias, head.softcap)
-
-
 def _weights(batch: Batch, stack: str, states: Tensor) -> Tensor:
     """How much the states of each token count [B, T]: together as much as the targets.
 
     A decoder's count where they are asked for a target; else the targets of a row are spread evenly
-    over its real tokens.
+    over its real tokens. A label or a span is asked of a row as a whole, of each alike.
     """
     B, T = states.shape[:2]
     asked = batch.targets != IGNORE
     if stack == "decoder" and asked.shape == (B, T):
         return asked.to(states.dtype)
     real = batch.mask if batch.mask is not None else torch.ones_like(batch.ids, dtype=torch.bool)
-    if batch.scores is not None:
+    if asked.shape[:2] != batch.ids.shape and batch.decoder_ids is None:
         counts = torch.full((B,), batch.target_tokens / B, device=states.device)
     else:
         counts = asked.reshape(B, -1).sum(1)
