@@ -192,6 +192,18 @@ def test_long_pairs_are_left_out_and_told() -> None:
         Prefer().examples(PAIRS, tokenizer=tokenizer, length=2, seed=0)
 
 
+def test_a_pair_counts_as_what_it_takes_of_a_step() -> None:
+    """So that a step of so many tokens has them, and half of it is the longer conversation."""
+    objective = Prefer()
+    examples = objective.examples(PAIRS, tokenizer=tokenizer_of(), length=200, seed=0)
+    for n in range(3):
+        batch = objective.collate([examples.example(n, 0)])
+        assert batch.ids.numel() == examples.lengths[n]
+    longest = int(examples.lengths.max()) // 2
+    assert len(objective.examples(PAIRS, tokenizer=tokenizer_of(), length=longest, seed=0)) == 3
+    assert len(objective.examples(PAIRS, tokenizer=tokenizer_of(), length=longest - 1, seed=0)) == 2
+
+
 def test_settings_are_checked() -> None:
     for wrong in ({"beta": 0.0}, {"smoothing": 0.5}, {"smoothing": 0.1, "variant": "ipo"}):
         with pytest.raises(ConfigError, match=r"objective\."):

@@ -18,7 +18,7 @@ def with_head(
     labels: Sequence[str] = (),
     problem: Literal["single", "multiple", "regression"] = "single",
 ) -> ModelConfig:
-    """`config` with the head classify, tag or extract in the place of its own.
+    """`config` with another head in the place of its own.
 
     labels: the names of the classes; problem: classify, one label a text or several. Raises
     `FormatError` where the family has no such head.
@@ -29,3 +29,16 @@ def with_head(
     kept = {name: getattr(config, name) for name in family.unsaid if name != "lm_head_bias"}
     # A classifier of BERT's kind stands on the pooler, which its family asks for.
     return made.with_changes(pooler=made.pooler and head == "classify", **kept)
+
+
+def labels_on(
+    own: Sequence[str], found: Sequence[str], *, outside: str | None = None
+) -> tuple[str, ...]:
+    """The labels of a model that goes on with more data: its own in their order, then new ones.
+
+    Data that share no label with it are another task's: theirs alone. outside: a label that every
+    task has, which does not count.
+    """
+    if not (set(own) & set(found)) - {outside} and not set(found) <= set(own):
+        return tuple(found)
+    return (*own, *(label for label in found if label not in own))

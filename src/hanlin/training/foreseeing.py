@@ -28,7 +28,8 @@ def foresee(config: TrainConfig) -> Forecast:
     if on_records(objective):
         return _of_task(config, objective)
     facts, tokenizer = survey(config)
-    return forecast(config, model_of(config, tokenizer), facts)
+    model, _ = fitted_to(model_of(config, tokenizer), objective, ())
+    return forecast(config, model, facts)
 
 
 def _of_task(config: TrainConfig, objective: RecordObjective) -> Forecast:

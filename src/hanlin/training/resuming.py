@@ -69,6 +69,17 @@ def refuse_another_run(kept: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         )
 
 
+def refuse_other_models(kept: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Raise `ConfigError` where a model that a run reads again as it goes on is not what it was:
+    a LoRA's base, a teacher, what preferences are held to. By their names, the hashes of both."""
+    for name, found in now.items():
+        if kept.get(name) != found:
+            raise ConfigError(
+                f"{name} is another model than this run began with, and the run needs the very "
+                "same to go on. Put that back, or begin a new run in another output."
+            )
+
+
 def _may_change(name: str) -> bool:
     return any(name == allowed or name.startswith(f"{allowed}.") for allowed in MAY_CHANGE)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +10,22 @@ import torch
 
 from hanlin.errors import ConfigError, FormatError
 from hanlin.models import load as load_model
-from hanlin.models.config import ModelConfig
+from hanlin.models.config import HeadKind, ModelConfig
 from hanlin.models.directory import read_config as read_model_config
+from hanlin.models.heading import with_head
+from hanlin.models.lora.directory import base_of
+from hanlin.models.lora.peft_config import is_adapter
 from hanlin.models.named import resolve
 from hanlin.models.new import new_config
+from hanlin.models.pooling import Pooling
 from hanlin.models.transfer import take_weights
 from hanlin.models.transformer import Transformer
 from hanlin.provenance import file_hash
 from hanlin.tokenizers import Tokenizer
 from hanlin.training.checkpoints import Checkpoint
 from hanlin.training.config import TrainConfig
-from hanlin.training.objectives import Distil, Objective, Prefer, on_records
+from hanlin.training.objectives import Distil, Embed, Objective, Prefer, on_records
+from hanlin.training.resuming import refuse_other_models
 
 Tell = Callable[[str], None]
 
@@ -37,33 +43,35 @@ def starting_model(
 
     records: of the training part, of a task. The weights of a checkpoint are not there yet: they
     are put back by `checkpoints.restore`. With LoRA the layers are swapped, and all weights of the
-    reference are there. Raises `ConfigError` for a model that the objective cannot train.
+    reference are there. A tokenizer without a padding token is given the one of a decoder that
+    classifies. Raises `ConfigError` for a model that the objective cannot train, or that is not
+    the one a run began with.
     """
     lora = settings.method.kind == "lora"
-    taught: dict[str, str] = {}
-    if isinstance(objective, Distil):
-        taught = {objective.teacher: weights_hash(resolve(objective.teacher))}
+    again = _read_again(settings, objective)
+    if found is not None:
+        refuse_other_models(found.state["parents"], again)
+    if isinstance(objective, Embed) and isinstance(settings.model, str):
+        objective = _pooled_as(objective, settings.model, tell)
     if not isinstance(settings.model, str):
         given = dict(settings.model)
         family = given.pop("family")
         config = new_config(family, tokenizer=tokenizer, **given)
         config, objective = fitted_to(config, objective, records)
         torch.manual_seed(settings.seed)
-        return Transformer(config), objective, taught
+        return Transformer(_padded(config, tokenizer)), objective, again
     if found is not None and not lora:
         config, objective = fitted_to(read_model_config(found.path), objective, records)
-        return Transformer(config), objective, found.state["parents"]
+        return Transformer(_padded(config, tokenizer)), objective, found.state["parents"]
     reference = load_model(settings.model, dtype="float32")
-    parents = {settings.model: weights_hash(resolve(settings.model)), **taught}
-    if found is not None and found.state["parents"] != parents:
-        raise ConfigError(
-            f"{settings.model} is another model than this run began with, and a LoRA needs the "
-            "very same. Put that back, or begin a new run in another output."
-        )
+    parents = again
+    if settings.model not in again:
+        parents = {settings.model: weights_hash(resolve(settings.model)), **again}
     _check(settings, objective, reference.config, tokenizer)
     if isinstance(objective, Distil):
         reference = objective.begin(reference)
     config, objective = fitted_to(reference.config, objective, records)
+    config = _padded(config, tokenizer)
     if config == reference.config:
         network, fresh = reference, list[str]()
         for parameter in network.parameters():
@@ -74,7 +82,7 @@ def starting_model(
         network = Transformer(config)
         fresh = take_weights(network, reference)
         if fresh:
-            tell(f"New weights, drawn from the seed: {', '.join(fresh)}.")
+            tell(_told_fresh(fresh, config, reference.config))
     if lora:
         from hanlin.models.lora import apply_lora
 
@@ -102,15 +110,16 @@ def with_reference(settings: TrainConfig, objective: Objective) -> Objective:
 def fitted_to(
     config: ModelConfig, objective: Objective, records: Sequence[Any]
 ) -> tuple[ModelConfig, Objective]:
-    """The config with the task's head, and the task with what the records decide.
+    """The config with the head that the objective needs, and a task with what the records decide.
 
     Raises `ConfigError` where the model's family has no such head.
     """
-    if not on_records(objective):
-        return config, objective
-    fit = getattr(objective, "fitted", None)
-    fitted = objective if fit is None else fit(records, config)
     try:
+        if not on_records(objective):
+            head: HeadKind = "masked-lm" if config.shape == "encoder" else "language-model"
+            return config if config.head == head else with_head(config, head), objective
+        fit = getattr(objective, "fitted", None)
+        fitted = objective if fit is None else fit(records, config)
         return fitted.adapt(config, records), fitted
     except FormatError as error:
         raise ConfigError(
@@ -118,13 +127,61 @@ def fitted_to(
         ) from error
 
 
+def _read_again(settings: TrainConfig, objective: Objective) -> dict[str, str]:
+    """The models that a run reads also as it goes on, each with the hash of its weights."""
+    names = [objective.teacher] if isinstance(objective, Distil) else []
+    # A checkpoint holds neither what a LoRA stands on nor what preferences are held to.
+    whole = settings.method.kind == "full" and not isinstance(objective, Prefer)
+    if isinstance(settings.model, str) and not whole:
+        names.insert(0, settings.model)
+    return {name: weights_hash(resolve(name)) for name in names}
+
+
+def _pooled_as(objective: Embed, model: str, tell: Tell) -> Embed:
+    """What learns vectors, pooling as the files beside the model say, where nothing else is."""
+    if objective.pooling is not None or not (resolve(model) / "modules.json").is_file():
+        return objective
+    try:
+        base = Pooling.of(resolve(model))
+    except FormatError as error:
+        raise ConfigError(f"{error} Or set objective.pooling to train it without that.") from error
+    tell(f"Vectors are pooled as those of {model}: {' and '.join(base.modes)}.")
+    return objective.following(base)
+
+
+def _padded(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
+    """A decoder that classifies with a padding token, which the tokenizer is given too.
+
+    By it other software finds the last token of a text, so no text may end with it.
+    """
+    if config.shape != "decoder" or config.head != "classify":
+        return config
+    last = tokenizer.encode("a")[-1:]
+    named = (tokenizer.pad_id, tokenizer.eos_id, tokenizer.unk_id, tokenizer.bos_id)
+    free = [token for token in named if token is not None and token not in last]
+    pad = free[0] if config.pad_id is None and free else config.pad_id
+    if pad is not None and tokenizer.pad_id is None:
+        tokenizer.special = replace(tokenizer.special, pad=tokenizer.token(pad))
+        tokenizer.pad_id = pad
+    return config.with_changes(pad_id=pad)
+
+
+def _told_fresh(fresh: Sequence[str], config: ModelConfig, reference: ModelConfig) -> str:
+    told = f"New weights, drawn from the seed: {', '.join(fresh)}."
+    new = [label for label in config.labels if label not in reference.labels]
+    if config.head != reference.head or len(new) in (0, len(config.labels)):
+        return told
+    return f"{told} Of head.projection only the rows of {', '.join(new)}; the others stay."
+
+
 def _check(
     settings: TrainConfig, objective: Objective, config: ModelConfig, tokenizer: Tokenizer
 ) -> None:
-    if config.shape not in objective.shapes:
+    learnt = objective.task if isinstance(objective, Distil) else objective
+    if config.shape not in learnt.shapes:
         raise ConfigError(
             f"{settings.model} is {'an' if config.shape[0] == 'e' else 'a'} {config.shape}, and "
-            f"{objective.name} trains a {' or '.join(objective.shapes)}. Choose another objective."
+            f"{learnt.name} trains a {' or '.join(learnt.shapes)}. Choose another objective."
         )
     if tokenizer.vocab_size > config.vocab_size:
         raise ConfigError(
@@ -146,8 +203,12 @@ def _told(network: Transformer) -> str:
 
 
 def weights_hash(path: Path) -> str:
-    """Of a model's weights: its file, or all files of its directory that hold some."""
+    """Of a model's weights: its file, or all files of its directory that hold some; of an adapter
+    those of its base too."""
     if path.is_file():
         return file_hash(path)
     files = sorted(path.glob("*.safetensors"))
+    if is_adapter(path):
+        both = [weights_hash(base_of(path)), *map(file_hash, files)]
+        return hashlib.sha256("".join(both).encode()).hexdigest()
     return hashlib.sha256("".join(map(file_hash, files)).encode()).hexdigest()

@@ -21,7 +21,7 @@ from hanlin.data.examples import Ids
 from hanlin.data.tokens import TokenArray
 from hanlin.errors import ConfigError, InputError, nearest
 from hanlin.models.config import ModelConfig
-from hanlin.models.heading import with_head
+from hanlin.models.heading import labels_on, with_head
 from hanlin.models.transformer import Transformer
 from hanlin.tokenizers import Tokenizer
 from hanlin.tokenizers.fitting import fit
@@ -56,8 +56,8 @@ class Classify:
     records: ClassVar[bool] = True
 
     labels: tuple[str, ...] = ()
-    """The labels in the order of the model's outputs; those of the training part, sorted, when not
-    given."""
+    """The labels in the order of the model's outputs. When not given: those of the training part,
+    sorted; of a classifier that shares a label with it, its own and then the new ones."""
     names: Mapping[str, str] = field(default_factory=dict)
     """What labels of the data are called: {"0": negative, "1": positive}."""
     separator: str | None = None
@@ -110,10 +110,9 @@ class Classify:
     def fitted(self, records: Sequence[ClassifyRecord], config: ModelConfig) -> Self:
         """With the labels in their order, and a weight for each."""
         found = labels_of(records)
-        labels = self.labels or found
-        if not self.labels and config.head == "classify" and set(found) == set(config.labels):
-            labels = config.labels  # the model knows them already
-        if len(labels) < 2:
+        knows = config.head == "classify" and config.problem != "regression"
+        labels = self.labels or labels_on(config.labels if knows else (), found)
+        if len(self.labels or found) < 2:
             raise InputError(
                 f"All records have the label {found[0]!r}. A classifier needs two labels or more."
             )
@@ -124,7 +123,7 @@ class Classify:
             )
         weights = self.weights
         if weights == "balanced":
-            weights = _balanced(records, labels)
+            weights = _balanced(records, self.labels or found)
         elif wrong := [label for label in weights if label not in labels and weights != "none"]:
             raise ConfigError(
                 f"objective.weights names {wrong[0]!r}, which is no label."

@@ -72,14 +72,16 @@ class Embed:
     name: ClassVar[str] = "embed"
     shapes: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
     records: ClassVar[bool] = True
+    _base: ClassVar[Pooling | None] = None
 
     scale: float = 20.0
     """What cosines are multiplied by before the softmax: one over the temperature."""
     symmetric: bool = False
     """Whether each positive has to find its anchor too."""
     pooling: str | None = None
-    """How the states of tokens become one vector: mean, cls, max, lasttoken ...; the mean for an
-    encoder and the last token for a decoder when not given."""
+    """How the states of tokens become one vector: mean, cls, max, lasttoken ... When not given: as
+    the model's files of sentence-transformers say; without them the mean for an encoder and the
+    last token for a decoder."""
     dimensions: tuple[int, ...] = ()
     """Matryoshka: the first so many numbers of a vector are to be a good vector by themselves; the
     whole one always is. The loss is the mean over all of them."""
@@ -96,7 +98,20 @@ class Embed:
 
     def pooler(self, *, max_length: int | None = None) -> Pooling:
         """How the trained model pools; its vectors have length 1. max_length: tokens it reads."""
-        return Pooling(modes=(self.pooling or "mean",), normalise=True, max_length=max_length)
+        base = self._base or Pooling(modes=(self.pooling or "mean",))
+        return replace(base, normalise=True, max_length=max_length)
+
+    def following(self, base: Pooling) -> Self:
+        """The same, which pools as the model it starts from does. Raises `ConfigError` where that
+        model puts a prompt before its texts, which the trained one could not say."""
+        if base.prompt:
+            raise ConfigError(
+                f"The model reads every text behind the prompt {base.prompt!r}, which its trained "
+                f"copy could not say. Set objective.pooling: {base.modes[0]} to train it without."
+            )
+        bound = replace(self)
+        object.__setattr__(bound, "_base", base)
+        return bound
 
     def read(
         self, sources: Sequence[str], data: "DataSettings", *, tell: Callable[[str], None]
@@ -115,7 +130,7 @@ class Embed:
                 f"objective.dimensions has {wrong[0]}, and the model's vectors have "
                 f"{config.hidden_size} numbers. Name smaller ones."
             )
-        if self.pooling is not None:
+        if self.pooling is not None or self._base is not None:
             return self
         return replace(self, pooling="lasttoken" if config.shape == "decoder" else "mean")
 
@@ -150,7 +165,8 @@ class Embed:
                 "are not alike none is the other's positive. Learn from anchor and positive, and "
                 "give these to hanlin evaluate."
             )
-        return EmbedExamples(source, tokenizer=tokenizer, length=length)
+        lower = self.pooler().lower
+        return EmbedExamples(source, tokenizer=tokenizer, length=length, lower=lower)
 
     def collate(self, examples: Sequence[EmbedExample]) -> Batch:
         """Anchors [B, T] as ids; positives, then negatives [B + M, U] as decoder_ids.
@@ -229,12 +245,18 @@ class EmbedExamples:
     """Records as ids; a text that comes again is kept once."""
 
     def __init__(
-        self, records: Sequence[EmbedRecord], *, tokenizer: Tokenizer, length: int
+        self,
+        records: Sequence[EmbedRecord],
+        *,
+        tokenizer: Tokenizer,
+        length: int,
+        lower: bool = False,
     ) -> None:
+        """lower: whether texts are read in lower case."""
         numbers: dict[str, int] = {}
         self._rows = [
             tuple(
-                numbers.setdefault(text, len(numbers))
+                numbers.setdefault(text.lower() if lower else text, len(numbers))
                 for text in (record.anchor, record.positive, record.negative)
                 if text is not None
             )

@@ -20,6 +20,7 @@ from hanlin.data.turns import Turns, chatml, shows_tools, turns_of
 from hanlin.errors import ConfigError, InputError
 from hanlin.models.transformer import Transformer
 from hanlin.tokenizers import Tokenizer
+from hanlin.training.objectives.loss import writing
 from hanlin.training.objectives.next_token import (
     NextTokens,
     collate_next_tokens,
@@ -59,8 +60,8 @@ class Instruct:
         return columns_of(sources, columns=data.columns)
 
     def adapt(self, config: "ModelConfig", records: Sequence[Conversation]) -> "ModelConfig":
-        """The model as it is."""
-        return config
+        """The model as it is. Raises `ConfigError` for one that cannot write."""
+        return writing(config, objective=self.name)
 
     def remember(self, records: Sequence[Conversation]) -> dict[str, Any]:
         """How many conversations were learnt from, through which template."""

@@ -5,8 +5,19 @@ from torch import Tensor
 from hanlin.data.batch import IGNORE
 from hanlin.errors import ConfigError
 from hanlin.kernels.cross_entropy import cross_entropy_sum
+from hanlin.models.config import ModelConfig
 from hanlin.models.heads import VocabularyHead
 from hanlin.models.transformer import Transformer
+
+
+def writing(config: ModelConfig, *, objective: str) -> ModelConfig:
+    """`config` of a language model as it is. Raises `ConfigError` for a model that cannot write."""
+    if config.head != "language-model":
+        raise ConfigError(
+            f"The model has the head {config.head!r}, and {objective} needs one that writes. Name "
+            "a language model."
+        )
+    return config
 
 
 def vocabulary_loss(

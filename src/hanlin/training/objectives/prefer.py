@@ -35,6 +35,7 @@ from hanlin.models.lora import disabled
 from hanlin.models.transformer import Transformer
 from hanlin.tokenizers import Tokenizer
 from hanlin.training.objectives.instruct import TemplateChoice, set_template
+from hanlin.training.objectives.loss import writing
 from hanlin.training.objectives.rows import stacked
 
 if TYPE_CHECKING:
@@ -99,8 +100,8 @@ class Prefer:
         return columns_of(sources, columns=data.columns, roles=PAIR_ROLES)
 
     def adapt(self, config: "ModelConfig", records: Sequence[Preference]) -> "ModelConfig":
-        """The model as it is."""
-        return config
+        """The model as it is. Raises `ConfigError` for one that cannot write."""
+        return writing(config, objective=self.name)
 
     def remember(self, records: Sequence[Preference]) -> dict[str, Any]:
         """How many pairs were learnt from, and how."""
@@ -251,7 +252,8 @@ class PreferExamples:
         if not self._pairs:
             raise InputError(f"No pair is within {length} tokens. Raise batch.length.")
         self._dropped, self._length = len(source) - len(self._pairs), length
-        sizes = [2 * max(len(p.chosen), len(p.rejected)) for p in self._pairs]
+        # What a pair takes of a step: two rows, both as long as the longer one.
+        sizes = [2 * (max(len(p.chosen), len(p.rejected)) - 1) for p in self._pairs]
         self.lengths: Ids = np.array(sizes, dtype=np.int64)
 
     @property

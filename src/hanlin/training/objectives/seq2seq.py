@@ -23,6 +23,7 @@ from hanlin.errors import ConfigError
 from hanlin.models.config import ModelConfig
 from hanlin.models.transformer import Transformer
 from hanlin.tokenizers import Tokenizer
+from hanlin.training.objectives.loss import writing
 from hanlin.training.objectives.pairing import (
     PairExample,
     collate_continuations,
@@ -115,12 +116,7 @@ class Seq2Seq:
 
     def adapt(self, config: ModelConfig, records: Sequence[PairRecord]) -> ModelConfig:
         """As it is. Raises `ConfigError` for a model that cannot write."""
-        if config.head != "language-model":
-            raise ConfigError(
-                f"The model has a head {config.head!r}, and seq2seq needs one that writes. Name a "
-                "language model."
-            )
-        return config
+        return writing(config, objective=self.name)
 
     def remember(self, records: Sequence[PairRecord]) -> dict[str, Any]:
         """The template, and how many pairs were learnt from."""
@@ -183,7 +179,7 @@ class PairExamples:
     ) -> None:
         """length: the most tokens of a source, of a decoder of both sides together."""
         end = end_token(tokenizer)
-        frame = Frame((), (end,)) if template.goes_on else Frame.of(tokenizer)
+        frame = Frame((), (end,)) if template.goes_on else Frame.of(tokenizer.target)
         self._length, self._target_length = length, target_length or length
         least = len(template.read([""], tokenizer)[0]) + 1
         if length <= least + (frame.size if template.goes_on else 0) or (
@@ -194,7 +190,7 @@ class PairExamples:
                 "special tokens and the template. Raise batch.length."
             )
         room = self._target_length - frame.size
-        bare = tokenizer.encode_batch(
+        bare = tokenizer.target.encode_batch(
             (template.lead + record.target for record in records), add_special_tokens=False
         )
         targets = [[*frame.before, *ids[:room], *frame.after] for ids in bare]

@@ -21,7 +21,7 @@ from hanlin.data.framing import Frame
 from hanlin.data.reading_windows import cut, firsts, home, pieces_of, words_of
 from hanlin.errors import ConfigError, InputError
 from hanlin.models.config import ModelConfig
-from hanlin.models.heading import with_head
+from hanlin.models.heading import labels_on, with_head
 from hanlin.models.heads import TokenHead
 from hanlin.models.transformer import Transformer
 from hanlin.tokenizers import Tokenizer
@@ -55,7 +55,8 @@ class Tag:
     all_pieces: bool = False
     """Ask for the tag at every token of a word, and not at its first only; B-X goes on as I-X."""
     labels: tuple[str, ...] = ()
-    """The tags in the order of the model's outputs; those of the training part when not given."""
+    """The tags in the order of the model's outputs. When not given: those of the training part; of
+    a tagger that shares one beside O with it, its own and then the new ones."""
 
     def read(
         self, sources: Sequence[str], data: "DataSettings", *, tell: Callable[[str], None]
@@ -68,12 +69,11 @@ class Tag:
         return columns_of(sources, columns=data.columns)
 
     def fitted(self, records: Sequence[TaggedText], config: ModelConfig) -> Self:
-        """With the labels of the records; those of a model that tags already where it has all."""
+        """With the labels of the records, behind those of a model that tags already."""
         if self.labels:
             return self
-        found = labels_of(records)
         own = config.labels if config.head == "tag" else ()
-        return replace(self, labels=own if set(found) <= set(own) else found)
+        return replace(self, labels=labels_on(own, labels_of(records), outside="O"))
 
     def adapt(self, config: ModelConfig, records: Sequence[TaggedText]) -> ModelConfig:
         """The model with a head of one output a label."""
