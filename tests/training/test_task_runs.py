@@ -211,6 +211,31 @@ def test_a_classifier_from_nothing_learns_its_own_tokenizer(
     assert hanlin.load(tmp_path / "run")("the token").name in ("no", "yes")
 
 
+def test_no_text_is_read_beyond_what_a_fresh_model_learnt_from(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    """What it makes of later positions is noise; a published model knows how much it reads."""
+    tokenizer = {"kind": "wordpiece", "vocab_size": 120, "min_frequency": 1}
+    fresh = {"family": "bert", "hidden_size": 32, "num_layers": 2, "max_context": 64}
+    runs: dict[str, tuple[dict[str, Any], int, int]] = {
+        "fresh": ({"model": fresh, "tokenizer": tokenizer}, 32, 32),
+        "longer": ({"model": str(tmp_path / "fresh")}, 40, 40),
+        "shorter": ({"model": str(tmp_path / "longer")}, 16, 40),
+        "tuned": ({}, 16, 96),
+    }
+    long = "the words text model part token " * 20
+    for name, (changes, length, read) in runs.items():
+        batch = {"sequences": 4, "length": length}
+        output = tmp_path / name
+        go({**config, **changes, "batch": batch, "duration": "1 step", "output": str(output)})
+        model = hanlin.load(output)
+        ids = model.tokenizer.encode(long)
+        with torch.no_grad():
+            logits = model.network(torch.tensor([[*ids[: read - 1], ids[-1]]])).logits[0]
+        shares = logits.softmax(-1).numpy()
+        assert model.probabilities(long)[0] == pytest.approx(shares, abs=1e-5), name
+
+
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_task_is_foreseen_as_it_is_read(method: str, config: dict[str, Any]) -> None:
     settings = read_config({**config, "method": method}, into=TrainConfig)
@@ -281,6 +306,37 @@ def test_what_is_held_out_has_each_labels_share() -> None:
     assert hold_out(records, 0.1, seed=seed + 1)[1] != held
     with pytest.raises(InputError):
         hold_out(records[:1], 0.5, seed=0)
+
+
+def test_of_texts_with_several_labels_each_label_has_its_share() -> None:
+    draw = random.Random(seed := random.randrange(10**6))
+    print("seed", seed)
+    often = {label: 0.05 * (n + 1) for n, label in enumerate("abcdefghij")}
+    sets = [tuple(c for c, p in often.items() if draw.random() < p) for _ in range(400)]
+    records = [ClassifyRecord(f"text {n}", found) for n, found in enumerate(sets)]
+    records.append(ClassifyRecord("the only one", ("a", "single")))
+    train_part, held = hold_out(records, 0.1, seed=seed)
+    assert 40 <= len(held) <= 52
+    for label in "abcdefghij":
+        count = sum(label in found for found in sets)
+        assert count // 10 <= sum(label in r.labels for r in held) <= count / 10 + 14
+    assert all("single" not in record.labels for record in held)
+    assert {record.text for record in train_part}.isdisjoint(record.text for record in held)
+    assert len(train_part) + len(held) == len(records)
+    assert hold_out(records, 0.1, seed=seed)[1] == held
+    assert hold_out(records, 0.1, seed=seed + 1)[1] != held
+
+
+def test_combinations_that_come_once_are_held_out_too() -> None:
+    pairs = [(a, b) for a in range(20) for b in range(a + 1, 21)][:200]
+    records = [ClassifyRecord(f"{a} {b}", (f"l{a}", f"l{b}")) for a, b in pairs]
+    train_part, held = hold_out(records, 0.05, seed=0)
+    assert 10 <= len(held) <= 14
+    assert {label for r in held for label in r.labels} <= {
+        label for r in train_part for label in r.labels
+    }
+    with pytest.raises(InputError, match="cannot be held out"):
+        hold_out([ClassifyRecord(str(n), (f"l{n}",)) for n in range(20)], 0.1, seed=0)
 
 
 def test_records_have_one_hash() -> None:

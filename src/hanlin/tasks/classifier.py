@@ -45,9 +45,19 @@ class Classifier(Model):
     batch_tokens = 4096
     """Tokens read at a time, padding counted; changes no result beyond rounding."""
 
-    def __init__(self, network: Transformer, tokenizer: Tokenizer, *, name: str) -> None:
+    def __init__(
+        self,
+        network: Transformer,
+        tokenizer: Tokenizer,
+        *,
+        name: str,
+        length: int | None = None,
+    ) -> None:
+        """length: tokens of the longest text that the model has learnt from, where it cannot read
+        longer ones."""
         super().__init__(network, tokenizer, name=name)
         self.labels = network.config.labels
+        self._learnt = length
 
     @property
     def multiple(self) -> bool:
@@ -121,7 +131,7 @@ class Classifier(Model):
         config = self.network.config
         limits = [self.tokenizer.max_length]
         if config.position not in ("relative", "none"):
-            limits.append(config.max_context)
+            limits += [config.max_context, self._learnt]
         length = min((limit for limit in limits if limit), default=512)
         alone = fit(self.tokenizer, [t for t in texts if isinstance(t, str)], length=length)
         pairs = fit(self.tokenizer, [t for t in texts if not isinstance(t, str)], length=length)

@@ -39,13 +39,16 @@ class Extractor(Model):
         max_answer: int = MAX_ANSWER,
         unanswerable: bool = False,
         threshold: float = 0.0,
+        length: int | None = None,
     ) -> None:
         """stride, max_answer: tokens that windows share, and of the longest answer. unanswerable:
         whether the model learnt that a text may not answer; then an answer is given where its
-        margin is at least `threshold`."""
+        margin is at least `threshold`. length: tokens of the longest window that the model has
+        learnt from, where it cannot read longer ones."""
         super().__init__(network, tokenizer, name=name)
         self.stride, self.max_answer = stride, max_answer
         self.unanswerable, self.threshold = unanswerable, threshold
+        self._length = window_length(network, tokenizer, length)
         self._frame = PairFrame.of(tokenizer)
 
     @classmethod
@@ -53,7 +56,7 @@ class Extractor(Model):
         cls, network: Transformer, tokenizer: Tokenizer, *, name: str, task: Mapping[str, Any]
     ) -> "Extractor":
         """As the task in the model's hanlin.json says; where that says nothing, as by default."""
-        settings = ("stride", "max_answer", "unanswerable", "threshold")
+        settings = ("stride", "max_answer", "unanswerable", "threshold", "length")
         known = {key: task[key] for key in settings if task.get(key) is not None}
         return cls(network, tokenizer, name=name, **known)
 
@@ -135,5 +138,4 @@ class Extractor(Model):
         ids = pieces_of(question.strip(), self.tokenizer).ids
         if not len(ids):
             raise InputError(f"Question number {number} is empty. Ask something.")
-        length = window_length(self.network, self.tokenizer)
-        return ask(ids, context.ids, self._frame, length=length, stride=self.stride)
+        return ask(ids, context.ids, self._frame, length=self._length, stride=self.stride)

@@ -55,9 +55,9 @@ def load(ref: str | Path, *, dtype: str = "auto") -> Model:
             )
         return LanguageModel(network, tokenizer, name=name, defaults=defaults)
     if head == "classify":
-        return Classifier(network, tokenizer, name=name)
+        return Classifier(network, tokenizer, name=name, length=_task(path).get("length"))
     if head == "tag" and network.config.shape != "encoder-decoder":
-        return Tagger(network, tokenizer, name=name)
+        return Tagger(network, tokenizer, name=name, length=_task(path).get("length"))
     if head == "extract":
         return Extractor.trained(network, tokenizer, name=name, task=_task(path))
     pooled = path if (path / "modules.json").is_file() else home

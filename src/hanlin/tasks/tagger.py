@@ -55,9 +55,19 @@ class Tagger(Model):
     batch_tokens = 4096
     """Tokens read at a time, padding counted; changes no result beyond rounding."""
 
-    def __init__(self, network: Transformer, tokenizer: Tokenizer, *, name: str) -> None:
+    def __init__(
+        self,
+        network: Transformer,
+        tokenizer: Tokenizer,
+        *,
+        name: str,
+        length: int | None = None,
+    ) -> None:
+        """length: tokens of the longest window that the model has learnt from, where it cannot read
+        longer ones."""
         super().__init__(network, tokenizer, name=name)
         self.labels = network.config.labels
+        self._learnt = length
         self.marks = marks_entities(self.labels)
         """Whether the tags spell entities of several words, and do not each call one word."""
         self._frame = Frame.of(tokenizer)
@@ -168,7 +178,7 @@ class Tagger(Model):
         config = self.network.config
         limits = [self.tokenizer.max_length]
         if config.position not in ("relative", "none"):
-            limits.append(config.max_context)
+            limits += [config.max_context, self._learnt]
         return min((limit for limit in limits if limit), default=512)
 
 

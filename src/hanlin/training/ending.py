@@ -6,6 +6,8 @@ from typing import Any
 from hanlin.config import to_plain
 from hanlin.data.examples import Examples
 from hanlin.data.loader import Loader
+from hanlin.models.directory import read_json
+from hanlin.models.named import resolve
 from hanlin.models.transformer import Transformer
 from hanlin.provenance import record
 from hanlin.training.calibration import calibrate
@@ -39,6 +41,8 @@ def leave_model(
     without old ones; held: of the validation part. Raises what `write_model` raises.
     """
     task: dict[str, Any] = {"name": learnt.name}
+    if (length := learnt_length(settings)) is not None:
+        task["length"] = length
     if on_records(learnt):
         task |= learnt.remember(corpus.records)
     if held is not None and learnt.name == "classify":
@@ -51,6 +55,7 @@ def leave_model(
             network,
             corpus.tokenizer,
             corpus.validation,
+            length=length,
             stride=learnt.stride,
             max_answer=learnt.max_answer,
         )
@@ -75,3 +80,15 @@ def leave_model(
         generation=None if decoding is None else decoding(examples),
         files=None if files is None else files(network.config, length=settings.batch.length),
     )
+
+
+def learnt_length(settings: TrainConfig) -> int | None:
+    """Tokens of the longest sequence that the model has learnt from, where it was drawn from
+    nothing, in this run or before: what it makes of later positions is noise. None of a published
+    model, which knows how much it reads."""
+    if not isinstance(settings.model, str):
+        return settings.batch.length
+    file = resolve(settings.model) / "hanlin.json"
+    task = read_json(file).get("task") if file.is_file() else None
+    before = task.get("length") if isinstance(task, dict) else None
+    return max(before, settings.batch.length) if isinstance(before, int) else None

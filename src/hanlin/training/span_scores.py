@@ -46,12 +46,13 @@ class Threshold:
         )
 
 
-def window_length(network: Transformer, tokenizer: Tokenizer) -> int:
-    """Tokens of a window in use: `LENGTH`, or fewer where the model reads fewer."""
+def window_length(network: Transformer, tokenizer: Tokenizer, learnt: int | None = None) -> int:
+    """Tokens of a window in use: `LENGTH`, or fewer where the model reads fewer, or has `learnt`
+    from shorter ones only."""
     config = network.config
     limits = [tokenizer.max_length, LENGTH]
     if config.position not in ("relative", "none"):
-        limits.append(config.max_context)
+        limits += [config.max_context, learnt]
     return min(limit for limit in limits if limit)
 
 
@@ -99,12 +100,13 @@ def fit_threshold(
     tokenizer: Tokenizer,
     records: Sequence[Question],
     *,
+    length: int | None = None,
     stride: int,
     max_answer: int,
 ) -> Threshold | None:
     """Fit it on the validation part; None where all or none of its questions have an answer.
 
-    The network is read in eval mode and left in the mode it was in.
+    length: see `window_length`. The network is read in eval mode and left in the mode it was in.
     """
     answerable = [bool(record.answers) for record in records]
     if all(answerable) or not any(answerable):
@@ -112,13 +114,13 @@ def fit_threshold(
     frame = PairFrame.of(tokenizer)
     known: dict[str, Pieces] = {}
     asked = []
-    length = window_length(network, tokenizer)
+    window = window_length(network, tokenizer, length)
     for record in records:
         if record.context not in known:
             known[record.context] = pieces_of(record.context, tokenizer)
         question = pieces_of(record.question.strip(), tokenizer).ids
         ids = known[record.context].ids
-        asked.append(ask(question, ids, frame, length=length, stride=stride))
+        asked.append(ask(question, ids, frame, length=window, stride=stride))
     training = network.training
     network.eval()
     try:

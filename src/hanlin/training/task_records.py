@@ -36,13 +36,17 @@ def hold_out(records: Sequence[T], share: float, *, seed: int) -> tuple[list[T],
     """Two parts of the records, the second with `share` of them, drawn with `seed`.
 
     Where records have a `label`, each label has its share of both parts, and one that comes once
-    stays in the first. Where they have a `group` (questions about one article), those of a group
-    stay together. Raises `InputError` where a part would be empty.
+    stays in the first; so has each of several labels, as far as their records allow. Where they
+    have a `group` (questions about one article), those of a group stay together. Raises
+    `InputError` where a part would be empty.
     """
     drawn = rng(seed, 0, 0, purpose=SPLIT).permutation(len(records)).tolist()
-    label = [str(getattr(record, "label", "")) for record in records]
+    label: list[Any] = [getattr(record, "label", "") for record in records]
     wanted = max(1, round(share * len(records)))
-    if any(label):
+    if any(isinstance(each, tuple) for each in label):
+        drawn = _of_several(label, drawn, share, wanted)
+        wanted = len(drawn)
+    elif any(label):
         counts: dict[str, int] = {}
         for each in label:
             counts[each] = counts.get(each, 0) + 1
@@ -66,6 +70,39 @@ def hold_out(records: Sequence[T], share: float, *, seed: int) -> tuple[list[T],
         [record for at, record in enumerate(records) if at not in out],
         [records[at] for at in sorted(out)],
     )
+
+
+def _of_several(
+    labels: Sequence[tuple[str, ...]], drawn: Sequence[int], share: float, wanted: int
+) -> list[int]:
+    """Of records with several labels each those to hold out, in the order they were `drawn` in.
+
+    The rarest label takes its share first, as in Sechidis et al. 2011, for the records of a common
+    one are easier to find; then come any records, up to `wanted`. A label keeps one record to be
+    learnt from.
+    """
+    places: dict[str, list[int]] = {}
+    for at in drawn:
+        for each in labels[at]:
+            places.setdefault(each, []).append(at)
+    left = {each: len(found) for each, found in places.items()}
+    out: dict[int, None] = {}
+
+    def take(candidates: Sequence[int], count: int) -> None:
+        for at in candidates:
+            if count <= 0:
+                return
+            if at not in out and all(left[each] > 1 for each in labels[at]):
+                out[at] = None
+                count -= 1
+                for each in labels[at]:
+                    left[each] -= 1
+
+    for each in sorted(places, key=lambda name: (len(places[name]), name)):
+        had = len(places[each])
+        take(places[each], int(share * had) - (had - left[each]))
+    take(drawn, wanted - len(out))
+    return list(out)
 
 
 def records_hash(records: Sequence[Any]) -> str:
