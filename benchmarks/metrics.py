@@ -31,7 +31,10 @@ def summaries(rng: np.random.Generator, count: int) -> tuple[list[str], list[str
     )
 
 
-def cases() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
+def cases(
+    *, texts: int = 200, rows: int = 100_000, resamples: int = 1000
+) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
+    """Name -> ours and theirs, of the same made data."""
     from rouge_score.rouge_scorer import RougeScorer
     from sacrebleu.metrics import BLEU
     from sklearn import metrics as sk
@@ -40,9 +43,9 @@ def cases() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
     from hanlin.metrics.summaries import VARIANTS
 
     rng = np.random.default_rng(0)
-    there, wanted = summaries(rng, 200)
+    there, wanted = summaries(rng, texts)
     lines = [text.replace("\n", " ") for text in there], [t.replace("\n", " ") for t in wanted]
-    rows, labels = 100_000, 10
+    labels, few = 10, min(rows, 2000)
     true = rng.integers(labels, size=rows)
     scores = rng.random((rows, labels))
     scores[np.arange(rows), true] += 0.3
@@ -64,22 +67,22 @@ def cases() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
         sk.brier_score_loss(true, scores)
 
     def resampled() -> None:
-        for _ in range(1000):
-            drawn = rng.integers(2000, size=2000)
+        for _ in range(resamples):
+            drawn = rng.integers(few, size=few)
             sk.f1_score(true[drawn], guessed[drawn], average="macro")
 
     return {
-        "ROUGE-1/2/L/Lsum, 200 summaries": (lambda: rouge(there, wanted), rouge_score),
-        "BLEU with interval, 200 texts": (
+        f"ROUGE-1/2/L/Lsum, {texts} summaries": (lambda: rouge(there, wanted), rouge_score),
+        f"BLEU with interval, {texts} texts": (
             lambda: bleu(*lines),
-            lambda: BLEU().corpus_score(lines[0], [lines[1]], n_bootstrap=1000),
+            lambda: BLEU().corpus_score(lines[0], [lines[1]], n_bootstrap=resamples),
         ),
-        "labels, 100,000 rows (theirs: no interval)": (
+        f"labels, {rows:,} rows (theirs: no interval)": (
             lambda: classification(true, guessed, scores=scores),
             scikit_learn,
         ),
-        "labels with intervals, 2,000 rows (theirs: F1 only)": (
-            lambda: classification(true[:2000], guessed[:2000]),
+        f"labels with intervals, {few:,} rows (theirs: F1 only)": (
+            lambda: classification(true[:few], guessed[:few]),
             resampled,
         ),
     }

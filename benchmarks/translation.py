@@ -59,7 +59,7 @@ def theirs(
                 max_new_tokens=settings.max_new_tokens,
             )
         for i, row in zip(taken, found.tolist(), strict=True):
-            written[i] = model.tokenizer.decode(row).strip()
+            written[i] = model.tokenizer.decode(row, skip_special_tokens=True).strip()
     return time.perf_counter() - start, written
 
 

@@ -48,7 +48,7 @@ def test_leaving_early_is_not_coming_to_the_end(way: str) -> None:
 
 
 TELLING = """
-for found in re.findall("[0-9a-f]{32}", seen):
+for found in set(re.findall("[0-9a-f]{32}", seen)):
     for end in range(3, 32):
         try:
             os.write(end, found.encode())
@@ -74,7 +74,7 @@ os._exit(0)
     ids=["files", "arguments", "frames", "objects"],
 )
 def test_passing_is_not_to_be_had_by_reading(look: str) -> None:
-    program = f"import gc, os, re, sys\n{look}\n{TELLING}\nassert False"
+    program = f"import gc, os, re, sys\n{look}\n{TELLING}\nassert len(seen) < 0"
     assert run(program, limits=LIMITS).end == "quit"
 
 
@@ -83,7 +83,7 @@ def test_passing_is_not_to_be_had_by_reading_in_javascript_either() -> None:
     program = """
 const fs = require("fs");
 const seen = fs.readdirSync(".").map(name => fs.readFileSync(name, "utf8")).join();
-for (const found of seen.match(/[0-9a-f]{32}/g) || [])
+for (const found of new Set(seen.match(/[0-9a-f]{32}/g)))
   for (let end = 3; end < 32; end++) try { fs.writeSync(end, found); } catch (error) {}
 process.exit(0);
 """
