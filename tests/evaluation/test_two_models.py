@@ -97,7 +97,8 @@ def test_the_positive_label_is_the_one_that_is_named(tmp_path):
         want = metrics.f1_score(right, said, pos_label=label, zero_division=0)
         assert found.metrics["f1"].value == pytest.approx(want)
         assert found.details.positive == label
-    several = save_encoder(tmp_path / "s", head="classify", problem="multiple")
+    names = {"labels": ("negative", "positive"), "problem": "multiple"}
+    several = save_encoder(tmp_path / "s", head="classify", **names)
     with pytest.raises(ConfigError, match="several labels"):
         hanlin.evaluate(several, table, baselines=(), positive="negative")
     with pytest.raises(InputError, match="none of the labels"):

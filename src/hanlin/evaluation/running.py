@@ -113,7 +113,7 @@ def evaluate(
     if task is not None:
         if data is None:
             raise ConfigError(f"{lm.name} is measured at its task, {task}, on files. Give `data`.")
-        refused = {"limit": limit, "texts": texts}
+        refused: dict[str, object] = {"limit": limit, "texts": texts}
         if training_text is None:
             refused["settings"] = settings
         request.refuse(f"the task {task}", "context", "stride", "stream")
@@ -147,8 +147,13 @@ def evaluate(
         settings=settings,
         training_text=training_text,
     )
-    given = {"columns": columns, "skip_bad": skip_bad, "decoding": decoding}
-    given |= {"metric_settings": metric_settings, "positive": positive}
+    given: dict[str, object] = {
+        "columns": columns,
+        "skip_bad": skip_bad,
+        "decoding": decoding,
+        "metric_settings": metric_settings,
+        "positive": positive,
+    }
     if ignored := [name for name, value in given.items() if value]:
         raise ConfigError(
             f"{lm.name} is measured on text, so {ignored[0]} would be ignored. Leave it out, or "

@@ -5,7 +5,7 @@ figures can be compared and subtracted.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -124,7 +124,7 @@ class Totals:
         return MetricUnits(statistics, ratio, f"unit:bits|over:{self.units.over}")
 
     @property
-    def scored(self) -> bytes:
+    def scored(self) -> Hashable:
         """Which bytes of the text were scored: equal where two models scored the same."""
         return self.bytes.tobytes()
 

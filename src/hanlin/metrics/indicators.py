@@ -82,8 +82,10 @@ def multilabel(
         about = f"labels:{size}"
         metrics[name] = scored(float(value[0]), intervals[name], n=rows, about=about, seed=seed)
     if ranks is not None and true.any():
-        value, influence, about = _precision(true, ranks)
-        metrics["average_precision"] = score_of_ranks(value, influence, about=about, seed=seed)
+        mean_precision, influence, which = _precision(true, ranks)
+        metrics["average_precision"] = score_of_ranks(
+            mean_precision, influence, about=which, seed=seed
+        )
     return MultiLabel(metrics, label_table(shown, *flat.sum(axis=0).reshape(3, size)))
 
 
