@@ -101,6 +101,17 @@ def test_answers_are_judged_as_squad_or_cmrc_say(tmp_path, chinese):
     assert ("cmrc" in found.metrics["f1"].signature) == chinese
 
 
+def test_every_metric_of_answers_can_be_compared(tmp_path):
+    model = hanlin.load(save_encoder(tmp_path / "m", head="extract", pooler=False))
+    text = "The academy drafted the words."
+    gold = Gold("the words", text.index("the words"))
+    given = [Question(f"what {n}?", text, (gold,) if n % 3 else ()) for n in range(12)]
+    found = extraction.measure(model, given)
+    assert set(found.units) == set(found.metrics)
+    for name, score in found.metrics.items():
+        assert found.units[name].value == pytest.approx(score.value), name
+
+
 def test_a_text_finds_its_own_among_all(tmp_path):
     model = hanlin.load(save_encoder(tmp_path / "m"))
     words = ["academy", "language", "token", "翰林院", "text", "number", "emperor", "word"]
@@ -132,6 +143,13 @@ def test_likeness_is_judged_by_rank_correlation(tmp_path):
     found = embedding.measure(model, given)
     want = stats.spearmanr(found.predictions, [r.score for r in given]).statistic
     assert found.metrics["spearman"].value == pytest.approx(want)
+    assert found.units["spearman"].value == pytest.approx(want)
+    again = embedding.measure(model, given, seed=7).metrics["spearman"]
+    assert "seed=7" in again.signature
+    assert (again.low, again.high) != (
+        found.metrics["spearman"].low,
+        found.metrics["spearman"].high,
+    )
 
 
 def test_the_chosen_answer_is_the_likelier_one_as_often_as_a_plain_sum_says(tmp_path):

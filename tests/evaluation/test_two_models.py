@@ -1,6 +1,7 @@
 """Two models on the same records: what can be compared is, what cannot is told or refused early."""
 
 import itertools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,28 @@ def test_the_command_says_so_in_a_line(tmp_path):
     assert not hasattr(hanlin.load(decoder), "probabilities")
     with pytest.raises(ConfigError, match="positive would be ignored"):
         hanlin.evaluate(save_encoder(tmp_path / "e"), table, positive="positive")
+
+
+def test_preferences_are_those_that_all_models_can_read(tmp_path):
+    models = [save_decoder(tmp_path / str(n), max_context=n) for n in (96, 48)]
+    file = tmp_path / "pairs.jsonl"
+    lines = [
+        {"prompt": "a token " * n, "chosen": "a word", "rejected": "the text"} for n in range(1, 21)
+    ]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    found = hanlin.evaluate(models[0], file, against=[models[1]], objective="prefer")
+    alone = hanlin.evaluate(models[1], file, objective="prefer")
+    assert 0 < found.documents == alone.documents < 20
+    assert found.others[0].metrics == alone.metrics
+    assert found.others[0].behind["chosen_likelier"].test == "mcnemar"
+    assert any(f"{20 - found.documents} of 20 examples are longer" in note for note in found.notes)
+
+
+def test_language_models_of_other_shapes_are_refused_before_any_is_measured(tmp_path):
+    decoder = save_decoder(tmp_path / "d")
+    masked = save_encoder(tmp_path / "m", head="masked-lm")
+    with pytest.raises(InputError, match="models of one shape"):
+        hanlin.evaluate(decoder, texts=["a text"], against=[masked])
 
 
 def judged(name: str, wrong: float, *, surest: float = 0.9):
