@@ -74,7 +74,8 @@ def test_a_runs_directory_stands_for_its_settings(
         (["optimiser.lr=1"], "optimiser is not a setting. Did you mean optimizer?"),
         (["batch.sequences=none"], "batch.sequences is 'none'; it must be a whole number"),
         (["duration"], "is not an override"),
-        (["--budget", "much"], "'much' is not a duration"),
+        (["--budget", "much", "duration=null"], "'much' is not a duration"),
+        (["--budget", "1 minute"], "A budget chooses the duration, and 4 steps is given"),
         (["data.train=/nowhere/at/all"], "/nowhere/at/all"),
     ],
 )
@@ -82,7 +83,7 @@ def test_bad_settings_are_one_line_and_leave_nothing(
     arguments: list[str], said: str, hanlin: Command, config: Path, tmp_path: Path
 ) -> None:
     if arguments[0] == "--budget":
-        arguments = [*arguments, "duration=null", "model=null"]
+        arguments = [*arguments, "model=null"]
     done = hanlin("train", config, *arguments)
     assert done.status == 2
     assert said in done.err

@@ -1,5 +1,6 @@
 """``hanlin tokenizer``: results, files with faults, nothing half written."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -37,6 +38,20 @@ def test_train_then_measure(
     assert set(measured["by_language"]) == {"en", "zh"}
     assert run(["tokenizer", "measure", str(out), str(corpus)]) == 0
     assert "Han" in capsys.readouterr().out
+
+
+def test_of_records_only_the_text_is_read(
+    tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = tmp_path / "records.jsonl.gz"
+    with gzip.open(records, "wt", encoding="utf-8") as file:
+        file.write(json.dumps({"label": "x", "text": TEXT}) + "\n")
+        file.write("{broken\n")
+    for name, path in (("plain", corpus), ("records", records)):
+        assert train(path, "--vocab-size", 330, "-o", tmp_path / name) == 0
+    assert "records.jsonl.gz" in capsys.readouterr().err
+    plain, read = (Tokenizer.load(tmp_path / name) for name in ("plain", "records"))
+    assert read.hash == plain.hash
 
 
 def test_broken_utf8_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

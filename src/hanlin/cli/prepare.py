@@ -40,7 +40,7 @@ def _share(context: click.Context, option: click.Parameter, value: str | None) -
         ".bz2, .xz, .zst and .zip. A run that was stopped goes on with the same command.",
         "把 SOURCE（文件、文件夹、通配符；`-` 为标准输入）读成干净的文档 DIR/*.jsonl；"
         "给出 --tokenizer 则写成可供训练的词元分片。\n\n"
-        "可读纯文本、Markdown、HTML、JSON（行）、CSV、TSV、Parquet 与 gettext .po，以及它们的 "
+        "可读纯文本、Markdown、HTML、JSON、JSON lines、CSV、TSV、Parquet、gettext .po，及其 "
         ".gz、.bz2、.xz、.zst、.zip。中断后，用同一命令接着做。",
     )
 )

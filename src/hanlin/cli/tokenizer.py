@@ -14,7 +14,12 @@ from hanlin.cli.language import say
 from hanlin.cli.output import emit, note
 from hanlin.errors import ConfigError, HanlinError, NotFoundError
 from hanlin.progress import Progress
+from hanlin.text.read import read_documents
+from hanlin.text.reading import Reading
+from hanlin.text.sources import kind_of
 
+_PLAIN = {("text", None), ("markdown", None), ("html", None), ("po", None)}
+"""What a tokenizer meets as it stands in the file."""
 _BLOCK = 1 << 16  # bytes read at once; bounds memory
 _RATES = {"bpe": 7e5, "wordpiece": 7e5, "unigram": 2e5}
 """Bytes a second that training reads on two cores, measured on 8 MB of English and Chinese."""
@@ -186,7 +191,10 @@ def _table(data: dict[str, Any]) -> str:
 
 
 class _Texts:
-    """The text of several files, read bit by bit; broken UTF-8 is replaced and counted."""
+    """The text of several files, read bit by bit; broken UTF-8 is replaced and counted.
+
+    Of tables, JSON and compressed files the text of their documents, as `hanlin prepare` reads it.
+    """
 
     def __init__(self, files: tuple[str, ...]) -> None:
         self.paths = [Path(file).expanduser() for file in files]
@@ -197,10 +205,16 @@ class _Texts:
                 raise NotFoundError(f"There is no file {str(path)!r}. Check the path.")
         self.bytes = sum(path.stat().st_size for path in self.paths)
         self.broken = 0
+        self.readings: list[Reading] = []
 
     def read(self, progress: Progress, *, lines: bool) -> Iterator[str]:
         """Yield the text in blocks of whole lines, or line by line."""
         for path in self.paths:
+            if kind_of(path.name) not in _PLAIN:
+                for document in read_documents(path, report=self.readings.append):
+                    yield from document.text.splitlines(keepends=True) if lines else [document.text]
+                progress.advance(path.stat().st_size)
+                continue
             first = True
             with path.open("rb") as file:
                 while block := file.readlines(_BLOCK):
@@ -224,6 +238,9 @@ class _Texts:
                     f"hanlin: 有 {self.broken} 处不是 UTF-8，已按 U+FFFD 读入。",
                 )
             )
+        for reading in self.readings:
+            for problem in reading.problems:
+                note(f"hanlin: {problem}")
 
 
 @contextmanager

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help=say(
         "What to look at while training; a share of the data when not given.",
-        "训练中用于评估的数据；不给出则从数据中留出一部分。",
+        "训练中用于评测的数据；不给出则从数据中留出一部分。",
     ),
 )
 @click.option("--output", metavar="DIR", help=say("Where the model goes.", "模型的输出目录。"))

@@ -11,7 +11,7 @@ import torch
 
 from hanlin.config import read_config, read_mapping, to_plain
 from hanlin.errors import ConfigError
-from hanlin.training.budget import Choice, merge, settle
+from hanlin.training.budget import Choice, check_budget, merge, settle
 from hanlin.training.checkpoints import Checkpoint, Checkpoints
 from hanlin.training.config import TrainConfig
 from hanlin.training.distributed import World
@@ -43,6 +43,7 @@ def settings_of(
                 "Settings are chosen by one process, and torchrun started several. See what "
                 "`hanlin train ... --dry-run` chooses, and put that into a configuration."
             )
+    check_budget(raw, overrides)
     return settle(raw)
 
 

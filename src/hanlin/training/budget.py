@@ -109,6 +109,7 @@ def settle(
         from hanlin.training.quickstart import settle_task
 
         return settle_task(raw)
+    check_budget(raw, overrides)
     if raw.get("budget") is None or raw.get("duration") is not None:
         return read_config(raw, into=TrainConfig), None
     budget = Budget.parse(str(raw["budget"]))
@@ -123,6 +124,16 @@ def settle(
 
     choice = choose(budget, raw, config, facts, sized=sized)
     return read_config(merge(choice.changes, raw), into=TrainConfig), choice
+
+
+def check_budget(raw: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Raise `ConfigError` where a budget is asked for now and there is nothing for it to choose."""
+    asked = any(change.startswith("budget=") for change in overrides)
+    if asked and raw.get("duration") is not None:
+        raise ConfigError(
+            f"A budget chooses the duration, and {raw['duration']} is given. Write duration=null, "
+            "or leave the budget out."
+        )
 
 
 def merge(changes: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def read_corpus(config: TrainConfig, *, again: bool, tell: Callable[[str], None]
     objective = config.objective.build()
     if on_records(objective):
         return _task(config, objective, folder, again, tell)
-    sides = [_shards(Path(source)) for source in data.train]
+    sides = [shards_of(Path(source)) for source in data.train]
     if any(sides):
         if len(sides) > 1:
             raise ConfigError(
@@ -150,7 +150,7 @@ def _task(
     )
 
 
-def _shards(source: Path) -> TokenShards | None:
+def shards_of(source: Path) -> TokenShards | None:
     """The token shards a source names, itself or by its side ``train``; None for raw text."""
     for place in (source, source / "train"):
         # Clean documents, which `prepare` makes without a tokenizer, have a manifest too.
@@ -186,7 +186,7 @@ def _validation(
 def _given(sources: Sequence[str], part: str, tokenizer: Tokenizer) -> TokenShards | None:
     """The token shards that `sources` name for a part beside the training part; None for raw
     text."""
-    sides = [_shards(Path(source)) for source in sources]
+    sides = [shards_of(Path(source)) for source in sources]
     if not any(sides):
         return None
     found = sides[0]

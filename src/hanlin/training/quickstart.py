@@ -145,7 +145,7 @@ def _choose(
         reasons.append(
             Reason(
                 f"data.validation: {share} of {number:,} records are kept out, to be looked at.",
-                f"data.validation：{number:,} 条记录中留出 {share} 用于评估。",
+                f"data.validation：{number:,} 条记录中留出 {share} 用于评测。",
             )
         )
     given = raw.get("batch") or {}

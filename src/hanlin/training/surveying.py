@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from hanlin.data.forecast import forecast as forecast_text
-from hanlin.data.shards import MANIFEST, TokenShards
 from hanlin.models.config import ModelConfig
 from hanlin.models.directory import read_config as read_model_config
 from hanlin.models.named import resolve
@@ -14,6 +13,7 @@ from hanlin.text.read import read_documents
 from hanlin.text.reading import ReadSettings
 from hanlin.tokenizers import Tokenizer
 from hanlin.training.config import TrainConfig
+from hanlin.training.corpus import shards_of
 from hanlin.training.forecast import CorpusFacts
 from hanlin.training.objectives import Distil, on_records
 from hanlin.training.scaling import SAMPLE, difficulty
@@ -30,7 +30,7 @@ def survey(config: TrainConfig) -> tuple[CorpusFacts, Tokenizer | None]:
 
     Token shards are counted, raw text is told from a sample. Raises what reading them raises.
     """
-    shards = [found for source in config.data.train if (found := _shards(Path(source)))]
+    shards = [found for source in config.data.train if (found := shards_of(Path(source)))]
     if shards:
         sample = shards[0].tokenizer.decode(shards[0].read(0, min(shards[0].tokens, SAMPLE // 3)))
         facts = CorpusFacts(
@@ -77,13 +77,6 @@ def model_of(config: TrainConfig, tokenizer: Tokenizer | None) -> ModelConfig:
         assert isinstance(config.tokenizer, dict)
         given["vocab_size"] = config.tokenizer.get("vocab_size", 8192)
     return new_config(family, tokenizer=tokenizer, **given)
-
-
-def _shards(source: Path) -> TokenShards | None:
-    for place in (source, source / "train"):
-        if (place / MANIFEST).is_file():
-            return TokenShards.open(place)
-    return None
 
 
 def _tokenizer(config: TrainConfig) -> Tokenizer | None:

@@ -28,14 +28,14 @@ def evaluations(history: History) -> Table:
         STEP,
         ("tokens", "词元"),
         ("time", "用时"),
-        ("looked at", "评估目标"),
+        ("looked at", "评测目标"),
         ("loss", "损失"),
         ("perplexity", "困惑度"),
         ("bits per byte", "每字节比特"),
         *history.metrics,
         "",
     )
-    return Table(("Evaluations", "评估"), columns, rows, folded=len(rows) > 12)
+    return Table(("Evaluations", "评测"), columns, rows, folded=len(rows) > 12)
 
 
 def plan_table(plan: Mapping[str, Any]) -> Table:
