@@ -209,13 +209,17 @@ class HarnessModel(LM):  # type: ignore[misc]
                 max_new_tokens=tokens,
                 stop=tuple(stop),
             )
+
+            def told(prompts: int, times: int = times) -> None:
+                progress.advance(prompts * times)
+
             written = continued(
                 self.lm,
                 same,
                 sampling,
                 batch=self.batch_size,
                 context=self.max_length,
-                progress=lambda prompts, times=times: progress.advance(prompts * times),  # type: ignore[misc]
+                progress=told,
             )
             for text, found in zip(same, written.texts, strict=True):
                 results.append((text, found if several else found * times))
