@@ -136,7 +136,9 @@ def evaluate_task(
     if untested and (beside or judges):
         notes.append(f"There is no paired test of {', '.join(untested)}: differences may be luck.")
     notes += first.notes
-    notes += [f"{one.name}: {note}" for one in beside for note in one.notes]
+    notes += [
+        f"{one.name}: {note}" for one in beside for note in one.notes if note not in first.notes
+    ]
     best = strongest(judges, first.main) if judges else None
     return Evaluation(
         model=_row(first),
