@@ -4,8 +4,11 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from objective_cases import CASES, Case
@@ -23,6 +26,7 @@ from hanlin.training.distributed import (
     spread,
     whole,
 )
+from hanlin.training.durations import Duration
 
 OPTIMISERS: dict[str, dict[str, Any]] = {
     # A larger eps: with the usual one a gradient of nearly nothing decides by its sign.
@@ -96,9 +100,23 @@ def main(folder: Path) -> None:
         result = trainer.run()
         assert result.steps == 6
         assert not result.finished
+    by_two_clocks(folder, ddp)
     if ddp.first:
         (folder / "told.json").write_text(json.dumps(told))
     ddp.leave()
+
+
+def by_two_clocks(folder: Path, world: World) -> None:
+    """What is due, the rate and the end follow from time, and one process's goes faster."""
+    speed, real = (1.0 if world.first else 1.7), time.monotonic
+    clock = SimpleNamespace(monotonic=lambda: speed * real())
+    with patch("hanlin.training.trainer.time", clock):
+        trainer = tiny_trainer(
+            folder / "clocks", world=world, duration=Duration(seconds=1.5),
+            save_every=Duration(seconds=0.2), evaluate_every=Duration(seconds=0.3),
+        )  # fmt: skip
+        trainer.run()
+    torch.save(trainer.model.state_dict(), folder / f"clock {world.rank}.pt")
 
 
 def keep(trainer: Any, world: World, path: Path) -> None:

@@ -173,3 +173,12 @@ def test_without_torchrun_several_processes_are_an_error(monkeypatch: pytest.Mon
         with pytest.raises(ConfigError, match="torchrun --nproc-per-node"):
             join(kind, device="cpu")  # type: ignore[arg-type]
     assert join("none", device="cpu") == World()
+
+
+@pytest.mark.slow
+def test_a_duration_in_time_goes_by_one_clock(folder: Path) -> None:
+    """Else one process saves while the other trains, and both wait for ever; and rates differ."""
+    first, second = (torch.load(folder / f"clock {rank}.pt") for rank in (0, 1))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    last = (folder / "clocks" / "checkpoints").glob("step-*")
+    assert max(int(path.name[5:]) for path in last) > 2

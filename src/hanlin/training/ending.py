@@ -33,15 +33,17 @@ def leave_model(
     held: Examples | None,
     result: TrainResult,
     parents: Mapping[str, str],
+    length: int | None,
     tell: Tell,
 ) -> None:
     """Write the directory of a finished run: `network` whole, how it was made, what it is for.
 
     learnt: the task, where `objective` teaches it to a student. examples: of the training part,
-    without old ones; held: of the validation part. Raises what `write_model` raises.
+    without old ones; held: of the validation part; length: what `learnt_length` said when the run
+    began. Raises what `write_model` raises.
     """
     task: dict[str, Any] = {"name": learnt.name}
-    if (length := learnt_length(settings)) is not None:
+    if length is not None:
         task["length"] = length
     if on_records(learnt):
         task |= learnt.remember(corpus.records)

@@ -23,7 +23,7 @@ from hanlin.training.config import TrainConfig
 from hanlin.training.corpus import read_corpus
 from hanlin.training.cost import machine_peak
 from hanlin.training.distributed import LossOf, World, gather_model, join, spread
-from hanlin.training.ending import leave_model
+from hanlin.training.ending import learnt_length, leave_model
 from hanlin.training.events import TrainResult, Watcher
 from hanlin.training.guard import Guard
 from hanlin.training.judging import Judge, judging
@@ -115,7 +115,9 @@ def _run(
     objective = with_reference(settings, objective)
     # What a student learns is its task, whoever teaches it.
     learnt = objective.task if isinstance(objective, Distil) else objective
-    mine = identity(settings, corpus, network.config) | {"parents": parents}
+    # Kept by checkpoints: the model it began with need not be there when it goes on.
+    length = learnt_length(settings) if found is None else found.state["length"]
+    mine = identity(settings, corpus, network.config) | {"parents": parents, "length": length}
     if found is None:
         check_remembered(settings, learnt, corpus.tokenizer, network.config)
     else:
@@ -222,6 +224,7 @@ def _run(
             held=held,
             result=result,
             parents=parents,
+            length=length,
             tell=tell,
         )
     world.wait()

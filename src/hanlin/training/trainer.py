@@ -178,13 +178,8 @@ class Trainer:
             batches.close()
 
     def _agree(self, signals: Signals) -> bool:
-        """Whether any process was asked to leave; and all of them take the first one's time."""
-        if self.world.size == 1:
-            return signals.received is not None
-        mine = self.place.seconds if self.world.first else 0.0
-        asked, seconds = self.world.sum([signals.received is not None, mine])
-        self.place = replace(self.place, seconds=seconds)
-        return asked > 0
+        """Whether any process was asked to leave."""
+        return self.world.sum([signals.received is not None])[0] > 0
 
     def _step(self, batches: Batches, signals: Signals) -> StepRecord | None:
         """One step of the optimiser; None where a signal came before it was whole."""
@@ -213,7 +208,10 @@ class Trainer:
             if self.average is not None:
                 self.average.update(number)
         self.optimizer.zero_grad()
-        took = self._took = time.monotonic() - begin
+        # The first one's clock, for all: what is due, and the rate, must be the same everywhere.
+        mine = time.monotonic() - begin if self.world.first else 0.0
+        [took] = self.world.sum([mine])
+        self._took = took
         self.place = self._next(int(tokens), took)
         if not reason:
             self._recent.append(loss)
