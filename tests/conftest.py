@@ -1,9 +1,14 @@
 """Fixtures for every room: shared data where it lies, the named models where they can be had."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
+
+# Whatever starts the tests in the background may have had Ctrl-C ignored, which is inherited.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -65,8 +65,9 @@ def command(
     from hanlin.tasks import LanguageModel, load
 
     lm = expect(load(model, dtype=dtype), LanguageModel, verb="chat", instead="`hanlin predict`")
-    lm.settings(**options.given(settings))
-    talk = Talk(lm, Conversation(system), options.given(settings), as_json=as_json)
+    wanted = options.given(settings)
+    options.note_undrawn(wanted, lm.settings(**wanted))
+    talk = Talk(lm, Conversation(system), wanted, as_json=as_json)
     if message is not None:
         talk.answer(message)
     elif terminal:

@@ -37,8 +37,10 @@ def command(model: str, prompt: str, dtype: str, as_json: bool, **settings: Any)
     lm = expect(
         load(model, dtype=dtype), LanguageModel, verb="generate", instead="`hanlin predict`"
     )
+    sampling = lm.settings(**wanted)
+    options.note_undrawn(wanted, sampling)
     start = time.perf_counter()
-    if as_json or lm.settings(**wanted).n > 1 or lm.settings(**wanted).beams > 1:
+    if as_json or sampling.n > 1 or sampling.beams > 1:
         results = lm.generate(prompt, **wanted)
         texts = [result.text for result in results]
         if len(texts) > 1:
