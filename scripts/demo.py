@@ -1,7 +1,7 @@
 """What `make demo` shows: the commands a newcomer would type, run for real, one after the other.
 
 Nothing here is canned: each step prints a command and runs it as you would. It ends with the next
-commands to try. Takes about six minutes beside the downloads (188 MB, once), three of them for
+commands to try. Takes about six minutes beside the downloads (186 MB, once), three of them for
 making a model and two for a classifier.
 """
 
@@ -147,7 +147,7 @@ def classifier() -> None:
                 if (row["movie_name"] in unseen) == within
             )
     run("train", "--task", "classify", "--model", "minilm", "--data", "runs/films/train.csv",
-        "--output", "runs/films/model")  # fmt: skip
+        "--output", "runs/films/model", "duration=1 epoch")  # fmt: skip
     run("evaluate", "runs/films/model", "runs/films/test.csv")
     run("predict", "runs/films/model", "-",
         text="A quiet, lovely film.\nTwo hours that I will not get back.\n")  # fmt: skip

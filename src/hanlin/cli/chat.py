@@ -66,7 +66,7 @@ def command(
 
     lm = expect(load(model, dtype=dtype), LanguageModel, verb="chat", instead="`hanlin predict`")
     wanted = options.given(settings)
-    options.note_undrawn(wanted, lm.settings(**wanted))
+    options.note_unused_seed(wanted, lm.settings(**wanted))
     talk = Talk(lm, Conversation(system), wanted, as_json=as_json)
     if message is not None:
         talk.answer(message)

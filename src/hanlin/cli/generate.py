@@ -38,7 +38,7 @@ def command(model: str, prompt: str, dtype: str, as_json: bool, **settings: Any)
         load(model, dtype=dtype), LanguageModel, verb="generate", instead="`hanlin predict`"
     )
     sampling = lm.settings(**wanted)
-    options.note_undrawn(wanted, sampling)
+    options.note_unused_seed(wanted, sampling)
     start = time.perf_counter()
     if as_json or sampling.n > 1 or sampling.beams > 1:
         results = lm.generate(prompt, **wanted)

@@ -73,9 +73,6 @@ _SAMPLING: tuple[tuple[str, Any, str, str], ...] = (
     ("--seed", int, "Repeats the draws.", "重现抽样结果的随机种子。"),
 )  # fmt: skip
 
-_DRAWN = ("seed", "top_k", "top_p", "min_p")
-"""Settings of how tokens are drawn."""
-
 _SEVERAL: tuple[tuple[str, Any, str, str], ...] = (
     ("--n", int, "Sequences to generate.", "生成几段。"),
     ("--beams", int, "Hypotheses of beam search.", "集束搜索的宽度。"),
@@ -119,15 +116,13 @@ def given(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def note_undrawn(settings: dict[str, Any], sampling: "Sampling") -> None:
-    """Say which of the given `settings` change nothing, because no token is drawn by chance."""
-    unused = [f"--{name.replace('_', '-')}" for name in _DRAWN if name in settings]
-    if unused and not sampling.draws:
-        names = ", ".join(unused)
+def note_unused_seed(settings: dict[str, Any], sampling: "Sampling") -> None:
+    """Say that a given seed changes nothing where no token is drawn by chance."""
+    if "seed" in settings and not sampling.draws:
         note(
             say(
-                f"hanlin: {names} changes nothing: the likeliest token is always taken. "
+                "hanlin: --seed changes nothing: the likeliest token is always taken. "
                 "Add --temperature 0.8 to draw.",
-                f"hanlin: {names} 不起作用：总是取最可能的词元。要抽样请加 --temperature 0.8。",
+                "hanlin: --seed 不起作用：总是取最可能的词元。要抽样请加 --temperature 0.8。",
             )
         )
