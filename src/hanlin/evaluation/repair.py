@@ -87,9 +87,7 @@ def _length(lm: Model, trained: int | None) -> int:
     nothing to it; else what it takes, within reason."""
     if trained is not None:
         return trained
-    config = lm.network.config
-    bounded = config.position not in ("relative", "none")
-    return min(config.max_context, LENGTH) if bounded else LENGTH
+    return lm.network.config.reads(LENGTH) or LENGTH
 
 
 def _pseudo(

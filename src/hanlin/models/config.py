@@ -300,6 +300,14 @@ class ModelConfig:
         """Channels of a head in an encoder-decoder's decoder."""
         return self.num_heads * self.channels // (self.decoder_heads or self.num_heads)
 
+    def reads(self, *limits: int | None, learnt: int | None = None) -> int | None:
+        """Tokens of the longest text: the least of `limits` (None: no limit), and where positions
+        come to an end of max_context and of `learnt`; None where there is no limit at all."""
+        found = list(limits)
+        if self.position not in ("relative", "none"):
+            found += [self.max_context, learnt]
+        return min((limit for limit in found if limit), default=None)
+
     @property
     def kinds(self) -> tuple[LayerKind, ...]:
         """The kind of every layer, resolved."""

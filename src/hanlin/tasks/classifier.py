@@ -128,11 +128,8 @@ class Classifier(Model):
 
     def _read(self, texts: Sequence[Text]) -> list[tuple[list[int], list[int] | None]]:
         """Token ids, and for a pair which of the two each belongs to; as training cuts them."""
-        config = self.network.config
-        limits = [self.tokenizer.max_length]
-        if config.position not in ("relative", "none"):
-            limits += [config.max_context, self._learnt]
-        length = min((limit for limit in limits if limit), default=512)
+        limit = self.tokenizer.max_length
+        length = self.network.config.reads(limit, learnt=self._learnt) or 512
         alone = fit(self.tokenizer, [t for t in texts if isinstance(t, str)], length=length)
         pairs = fit(self.tokenizer, [t for t in texts if not isinstance(t, str)], length=length)
         ones, twos = iter(alone.ids), zip(pairs.ids, pairs.types or [], strict=True)

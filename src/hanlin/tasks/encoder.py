@@ -64,8 +64,5 @@ class Encoder(Model):
     @property
     def longest(self) -> int:
         """Tokens after which a text is cut."""
-        config = self.network.config
-        limits = [self.pooling.max_length, self.tokenizer.max_length]
-        if config.position not in ("relative", "none"):
-            limits.append(config.max_context)
-        return min((limit for limit in limits if limit), default=512)
+        limits = (self.pooling.max_length, self.tokenizer.max_length)
+        return self.network.config.reads(*limits) or 512

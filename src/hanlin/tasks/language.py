@@ -48,8 +48,7 @@ class LanguageModel(Model):
     @property
     def context(self) -> int | None:
         """Tokens that prompt and answer may have together; None where there is no limit."""
-        config = self.network.config
-        return None if config.position in ("relative", "none") else config.max_context
+        return self.network.config.reads()
 
     @property
     def start_id(self) -> int | None:

@@ -108,5 +108,4 @@ class MaskedLanguageModel(Encoder):
     @property
     def longest_text(self) -> int | None:
         """Tokens a text may have, special ones counted; None where there is no limit."""
-        config = self.network.config
-        return config.max_context if config.position not in ("relative", "none") else None
+        return self.network.config.reads()

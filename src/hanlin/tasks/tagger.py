@@ -175,11 +175,8 @@ class Tagger(Model):
 
     @property
     def _longest(self) -> int:
-        config = self.network.config
-        limits = [self.tokenizer.max_length]
-        if config.position not in ("relative", "none"):
-            limits += [config.max_context, self._learnt]
-        return min((limit for limit in limits if limit), default=512)
+        limit = self.tokenizer.max_length
+        return self.network.config.reads(limit, learnt=self._learnt) or 512
 
 
 def word_pieces(pieces: Pieces, words: Sequence[Span]) -> Ids:

@@ -281,8 +281,7 @@ def _length(
     """Tokens of a sequence: what 95 of 100 records need; all pairs of answers, as what is longer is
     not cut but left out."""
     longest = 512 if model.shape == "encoder" else 1024
-    if model.position not in ("relative", "none"):
-        longest = min(longest, model.max_context)
+    longest = model.reads(longest) or longest
     tokenizer = Tokenizer.load(resolve(str(config.tokenizer or config.model)))
     some = sampled(records, _LOOKED)
     examples = objective.examples(some, tokenizer=tokenizer, length=longest, seed=config.seed)

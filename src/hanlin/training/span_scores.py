@@ -49,11 +49,7 @@ class Threshold:
 def window_length(network: Transformer, tokenizer: Tokenizer, learnt: int | None = None) -> int:
     """Tokens of a window in use: `LENGTH`, or fewer where the model reads fewer, or has `learnt`
     from shorter ones only."""
-    config = network.config
-    limits = [tokenizer.max_length, LENGTH]
-    if config.position not in ("relative", "none"):
-        limits += [config.max_context, learnt]
-    return min(limit for limit in limits if limit)
+    return network.config.reads(tokenizer.max_length, LENGTH, learnt=learnt) or LENGTH
 
 
 def window_scores(
