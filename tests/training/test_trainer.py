@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_runs import FAMILIES, Recorder, tiny_trainer, weights
+from tiny_runs import ALONE, FAMILIES, Recorder, tiny_trainer, weights
 
 from hanlin.training.config import OptimizerSettings
 from hanlin.training.durations import Duration
@@ -156,6 +156,35 @@ def test_it_saves_before_it_looks(tmp_path: Path) -> None:
     assert again.place.step == 5
     again.run()
     assert [record.step for record in seen.evaluations] == [5, 10, 12]
+
+
+def test_a_look_before_the_first_step_changes_nothing_else(tmp_path: Path) -> None:
+    without = run(tiny_trainer(tmp_path / "without"))
+    seen = Recorder()
+    trainer = tiny_trainer(tmp_path / "with", evaluate_start=True, watchers=[seen])
+    assert trainer.validation is not None
+    before = trainer.validation.look(trainer.loss.eval(), ALONE, everything=True)["loss"]
+    assert same(run(trainer), without)
+    assert [record.step for record in seen.evaluations] == [0, 5, 10, 12]
+    assert seen.evaluations[0].loss == before > seen.evaluations[-1].loss
+    assert not seen.evaluations[0].best
+    assert seen.evaluations[1].best
+
+
+def test_no_checkpoint_is_looked_for_where_the_first_look_was_the_best(tmp_path: Path) -> None:
+    same_run: dict[str, Any] = {
+        "evaluate_start": True,
+        "keep": 1,
+        "optimizer": OptimizerSettings(name="sgd", lr=300.0, clip=None),
+    }
+    tiny_trainer(tmp_path, watchers=[seen := Recorder()], **same_run).run()
+    assert min(seen.evaluations, key=lambda record: record.loss).step == 0
+    best = min(seen.evaluations[1:], key=lambda record: record.loss)
+    kept = {path.name for path in (tmp_path / "checkpoints").glob("step-*")}
+    assert kept == {f"step-{step:08}" for step in {best.step, 12}}
+    # One that goes on does not look at the beginning again.
+    tiny_trainer(tmp_path, resume=True, watchers=[more := Recorder()], **same_run).run()
+    assert not more.evaluations
 
 
 def test_time_ends_a_run_and_the_schedule_follows(tmp_path: Path) -> None:

@@ -88,6 +88,7 @@ def tiny_trainer(
     guard: GuardSettings = GUARD,
     save_every: Duration = FOUR,
     evaluate_every: Duration | None = FIVE,
+    evaluate_start: bool = False,
     world: World = ALONE,
     watchers: Sequence[Any] = (),
     bf16: bool = False,
@@ -127,6 +128,7 @@ def tiny_trainer(
     loop = Loop(
         duration=duration, save_every=save_every, evaluate_every=evaluate_every, bf16=bf16,
         rate=rate(schedule, duration), seed=seed, clip=optimizer.clip,
+        evaluate_start=evaluate_start,
     )  # fmt: skip
     trainer = Trainer(
         loop, model=model, loss=wrapped, optimizer=stepper, loader=loader, guard=Guard(guard),

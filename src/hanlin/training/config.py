@@ -222,7 +222,7 @@ def _data_problems(config: TrainConfig) -> list[str]:
         shown = ", ".join(
             f"evaluate.{f.name}"
             for f in fields(EvaluateSettings)
-            if f.name in ("every", "tokens")
+            if f.name in ("every", "start", "tokens")
             and getattr(config.evaluate, f.name) != getattr(EvaluateSettings(), f.name)
         )
         if shown:

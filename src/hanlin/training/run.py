@@ -166,6 +166,7 @@ def _run(
             duration=settings.duration,
             save_every=settings.checkpoint.every,
             evaluate_every=settings.evaluate.every,
+            evaluate_start=settings.evaluate.start,
             rate=rate(settings.schedule, settings.duration),
             clip=settings.optimizer.clip,
             bf16=bf16,

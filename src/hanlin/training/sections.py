@@ -345,6 +345,8 @@ class EvaluateSettings:
     every: Duration | None = None
     """Steps, tokens, epochs or time between two evaluations; ten over the run when not given. There
     is always one at the end."""
+    start: bool = False
+    """Look before the first step too: what the model that it begins as can do already."""
     tokens: int | None = None
     """Look at so many tokens of the validation part at most; None for all of it. The evaluation at
     the end always takes all."""

@@ -47,6 +47,8 @@ class Loop:
     save_every: Duration
     evaluate_every: Duration | None = None
     """None: ten times over the run."""
+    evaluate_start: bool = False
+    """Before the first step too."""
     rate: Callable[[Place, Place], float]
     """Factor of the highest learning rate for the step between two places."""
     clip: float | None = 1.0
@@ -128,7 +130,8 @@ class Trainer:
         for watcher in self.watchers:
             watcher.start(plan)
         with torch.random.fork_rng(devices=[]), Signals() as signals:
-            if self._owed and self.place.step not in self.evaluations:
+            owed = self._owed or (self.loop.evaluate_start and not self.place.step)
+            if owed and self.place.step not in self.evaluations:
                 self._evaluate()
             self._train(signals)
             stopped = self._agree(signals) and not self._is_over()
@@ -299,15 +302,16 @@ class Trainer:
         )
         for watcher in self.watchers:
             watcher.evaluation(record)
-        # Noted when it has been told: killed in between, a run looks again, and tells it once.
-        if self.world.first:
+        # Noted when it has been told: killed in between, a run looks again, and tells it once. What
+        # was found before the first step is noted with the next.
+        if self.world.first and self.place.step:
             self.checkpoints.note(self.evaluations)
             self.checkpoints.clear(self._best)
 
     @property
     def _best(self) -> int | None:
-        """The step of the lowest loss, of those over as much text as the first."""
-        found = self.evaluations
+        """The trained step of the lowest loss, of those over as much text as the first."""
+        found = {step: one for step, one in self.evaluations.items() if step}
         alike = [s for s in found if found[s]["targets"] == found[min(found)]["targets"]]
         return min(alike, key=lambda s: found[s]["loss"], default=None)
 

@@ -54,8 +54,8 @@ def vaswani(
         mlp_bias=True,
         embedding_scale=hidden**0.5,
         dropout=dropout,
-        # Embeddings of variance one after scaling, and Glorot's variance in square projections.
-        initializer_range=hidden**-0.5,
+        # A third of Glorot's deviation: see `hanlin.models.new`.
+        initializer_range=hidden**-0.5 / 3,
         pad_id=pad_id,
         eos_ids=(eos_id,),
         decoder_start_id=pad_id,
