@@ -158,7 +158,8 @@ class Prefer:
         self, model: Transformer, tokenizer: Tokenizer, records: Sequence[Preference]
     ) -> dict[str, float]:
         """How the model finds pairs, in eval mode: preference_accuracy, the share of pairs whose
-        chosen answer has the higher reward; reward_margin, by how much on average (nats)."""
+        chosen answer has the higher reward, of equal ones half, as all are before the first step;
+        reward_margin, by how much on average (nats)."""
         config = model.config
         examples = self.examples(records, tokenizer=tokenizer, length=config.max_context, seed=0)
         gaps = []
@@ -170,7 +171,7 @@ class Prefer:
             gaps.append(self.beta * (_gap(policy) - _gap(reference)))
         margins = torch.cat(gaps).double()
         return {
-            "preference_accuracy": float((margins > 0).double().mean()),
+            "preference_accuracy": float(((margins > 0).double() + (margins >= 0)).mean() / 2),
             "reward_margin": float(margins.mean()),
         }
 
