@@ -13,6 +13,7 @@ Needs the `dev` extra.
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +21,10 @@ from pathlib import Path
 from typing import Any
 
 Ids = list[int]
+
+
+def note(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def asked(data: Path, adapter: Path, count: int) -> list[tuple[list[dict[str, Any]], Ids]]:
@@ -32,7 +37,7 @@ def asked(data: Path, adapter: Path, count: int) -> list[tuple[list[dict[str, An
     tokenizer = hanlin.load(adapter).tokenizer
     settings = DataSettings(train=(str(data),))
     out = []
-    for conversation in Instruct().read(settings.train, settings, tell=print)[:count]:
+    for conversation in Instruct().read(settings.train, settings, tell=note)[:count]:
         turns = turns_of(conversation, tokenizer)[-1]
         wrote = turns.answered.nonzero()[0]
         begin = max(at for at in wrote if at - 1 not in wrote)  # of the last answer
@@ -89,15 +94,13 @@ def main() -> None:
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    import subprocess
-
     begin = time.perf_counter()
     wanted = asked(given.data, given.adapter, given.conversations)
     messages, trained = [m for m, _ in wanted], [ids for _, ids in wanted]
     with tempfile.TemporaryDirectory() as folder:
         merged = Path(folder) / "merged"
         command = [sys.executable, "-m", "hanlin.cli", "merge", str(given.adapter)]
-        subprocess.run([*command, "-o", str(merged)], check=True, stdout=sys.stderr)
+        subprocess.run([*command, "-o", str(merged)], check=True, stdout=subprocess.DEVNULL)
         sent, answers, ends = by_hanlin(given.adapter, messages, given.new_tokens)
         again, merged_answers, _ = by_hanlin(merged, messages, given.new_tokens)
         theirs, their_answers = by_transformers(merged, messages, given.new_tokens, ends)

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import torch
 
+import hanlin
+from chat_cases import CHATML, tokenizer_with
 from hanlin.models.directory import save_directory
 from hanlin.models.new import new_config
 from hanlin.models.transformer import Transformer
@@ -93,6 +95,35 @@ def test_translation(
     called(monkeypatch, script("translation"), model, *sides, "--rounds", 1, "--beams", 2, "--json")
     found = json.loads(capsys.readouterr().out)
     assert found["sentences"] == found["same_texts"] == 4
+
+
+def test_following(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenizer = tokenizer_with(CHATML)
+    sizes = {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "max_context": 256}
+    torch.manual_seed(0)
+    network = Transformer(new_config("llama", tokenizer=tokenizer, **sizes)).eval()
+    base = save_directory(network, tmp_path / "base", tokenizer=tokenizer)
+    rows = [{"instruction": text[:20], "input": "", "output": text[20:40]} for text in CORPUS[:5]]
+    jsonl(tmp_path / "rows.jsonl", rows)
+    hanlin.train(
+        {
+            "model": str(base), "objective": "instruct", "method": {"kind": "lora", "rank": 4},
+            "data": {"train": str(tmp_path / "rows.jsonl"), "validation": []},
+            "batch": {"sequences": 4, "length": 128}, "duration": "3 steps",
+            "output": str(tmp_path / "adapter"),
+        },
+        watchers=[],
+    )  # fmt: skip
+    capsys.readouterr()
+    sources = tmp_path / "adapter", tmp_path / "rows.jsonl"
+    called(monkeypatch, script("following"), *sources, "--new-tokens", 6, "--json")
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [count for name, count in found.items() if name.startswith("prompts")] == [5]
+    assert found["answers equal with the adapter and merged"] == 5
+    assert found["answers equal merged and in transformers"] == 5
+    assert found["answers that end"] + found["answers cut at the limit"] == 5
 
 
 def test_few_labels(
