@@ -29,18 +29,18 @@ def note(text: str) -> None:
 
 def asked(data: Path, adapter: Path, count: int) -> list[tuple[list[dict[str, Any]], Ids]]:
     """Messages up to the last answer, and the tokens that stand before it in training."""
-    import hanlin
     from hanlin.data.turns import turns_of
+    from hanlin.tokenizers import Tokenizer
     from hanlin.training.config import DataSettings
     from hanlin.training.objectives import Instruct
 
-    tokenizer = hanlin.load(adapter).tokenizer
+    tokenizer = Tokenizer.load(adapter)
     settings = DataSettings(train=(str(data),))
     out = []
     for conversation in Instruct().read(settings.train, settings, tell=note)[:count]:
         turns = turns_of(conversation, tokenizer)[-1]
         wrote = turns.answered.nonzero()[0]
-        begin = max(at for at in wrote if at - 1 not in wrote)  # of the last answer
+        begin = max(at for at in wrote if not turns.answered[at - 1])  # of the last answer
         messages = [dict(message) for message in conversation.messages[:-1]]
         out.append((messages, turns.ids[:begin].tolist()))
     return out
@@ -70,12 +70,13 @@ def by_transformers(
     network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
     prompts, answers = [], []
     for one in messages:
-        made = tokenizer.apply_chat_template(one, add_generation_prompt=True, return_tensors="pt")
-        ids = made["input_ids"] if hasattr(made, "keys") else made
+        made = tokenizer.apply_chat_template(
+            one, add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
+        ids = made["input_ids"]
         with torch.no_grad():
             out = network.generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
+                **made,
                 max_new_tokens=new,
                 do_sample=False,
                 eos_token_id=sorted(ends),

@@ -34,15 +34,15 @@ def checked_prompt(
                 "The prompt is empty and this model has no begin token. Give it some text."
             )
         ids = [begin]
-    bounded = config.position not in ("relative", "none")
+    longest = config.reads()
     if config.shape == "encoder-decoder":
-        if bounded and len(ids) > config.max_context:
+        if longest is not None and len(ids) > longest:
             raise InputError(
                 f"The prompt has {len(ids)} tokens; this model reads at most "
                 f"{config.max_context}. Shorten or split it."
             )
         return ids
-    if bounded and len(ids) >= config.max_context:
+    if longest is not None and len(ids) >= longest:
         raise InputError(
             f"The prompt has {len(ids)} tokens and leaves no room for an answer: prompt and answer "
             f"may have {config.max_context} together. Shorten or split the prompt."
@@ -111,8 +111,8 @@ def length_limit(config: ModelConfig, start: Sequence[int], sampling: Sampling) 
     limit = sampling.max_new_tokens
     if sampling.max_length is not None:
         limit = min(limit, max(1, sampling.max_length - len(start)))
-    if config.position not in ("relative", "none"):
-        limit = min(limit, config.max_context - len(start))
+    if (longest := config.reads()) is not None:
+        limit = min(limit, longest - len(start))
     return limit
 
 

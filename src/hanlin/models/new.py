@@ -90,11 +90,18 @@ def _scaled_embedding(known: dict[str, Any]) -> dict[str, Any]:
     return {"embedding_scale": known["hidden_size"] ** 0.5}
 
 
+def near_identity(width: int) -> float:
+    """The deviation of a translator's first weights: a third of Glorot's.
+
+    Where norms stand after the sublayers, a stack learns several times faster when it begins near
+    the identity (measured in docs/benchmarks.md; Liu et al. 2020, "Understanding the difficulty of
+    training Transformers", say why).
+    """
+    return float(width**-0.5 / 3)
+
+
 def _small(known: dict[str, Any]) -> dict[str, Any]:
-    # A third of Glorot's deviation: where norms stand after the sublayers, a stack learns several
-    # times faster when it begins near the identity (measured in docs/benchmarks.md; Liu et al.
-    # 2020, "Understanding the difficulty of training Transformers", say why).
-    return {**_scaled_embedding(known), "initializer_range": known["hidden_size"] ** -0.5 / 3}
+    return {**_scaled_embedding(known), "initializer_range": near_identity(known["hidden_size"])}
 
 
 def _t5(known: dict[str, Any]) -> dict[str, Any]:

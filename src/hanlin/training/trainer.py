@@ -105,8 +105,8 @@ class Trainer:
         self._recent: deque[float] = deque(maxlen=_RECENT)
         self._took = 0.0  # by the last step
         self._saved = -1
-        self._owed = False
-        """An evaluation was due when the last checkpoint was written."""
+        self._owed = loop.evaluate_start
+        """An evaluation is due before the next step; it was when the last checkpoint was saved."""
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Stand where the checkpoint was written; `checkpoints.restore` puts the tensors back."""
@@ -130,8 +130,7 @@ class Trainer:
         for watcher in self.watchers:
             watcher.start(plan)
         with torch.random.fork_rng(devices=[]), Signals() as signals:
-            owed = self._owed or (self.loop.evaluate_start and not self.place.step)
-            if owed and self.place.step not in self.evaluations:
+            if self._owed and self.place.step not in self.evaluations:
                 self._evaluate()
             self._train(signals)
             stopped = self._agree(signals) and not self._is_over()

@@ -13,6 +13,7 @@ from hanlin.models.families import Family
 from hanlin.models.families.bart import fit_bias, spellings, tied_embeddings, towers_table
 from hanlin.models.families.marian import FAMILY as MARIAN
 from hanlin.models.families.marian import read_marian, write_marian
+from hanlin.models.new import near_identity
 
 Size = Literal["tiny", "base", "big"]
 
@@ -54,8 +55,7 @@ def vaswani(
         mlp_bias=True,
         embedding_scale=hidden**0.5,
         dropout=dropout,
-        # A third of Glorot's deviation: see `hanlin.models.new`.
-        initializer_range=hidden**-0.5 / 3,
+        initializer_range=near_identity(hidden),
         pad_id=pad_id,
         eos_ids=(eos_id,),
         decoder_start_id=pad_id,

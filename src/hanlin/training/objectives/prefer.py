@@ -171,7 +171,7 @@ class Prefer:
             gaps.append(self.beta * (_gap(policy) - _gap(reference)))
         margins = torch.cat(gaps).double()
         return {
-            "preference_accuracy": float(((margins > 0).double() + (margins >= 0)).mean() / 2),
+            "preference_accuracy": float(torch.heaviside(margins, margins.new_tensor(0.5)).mean()),
             "reward_margin": float(margins.mean()),
         }
 
