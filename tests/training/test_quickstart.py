@@ -58,7 +58,7 @@ def test_columns_labels_and_settings_are_found_and_told(model: str, reviews: Pat
     assert 24 <= settings.batch.length <= 64
     assert settings.batch.length % 8 == 0
     assert settings.duration.epochs == 10  # few records are read often
-    assert settings.optimizer.lr == pytest.approx(3e-4)  # as much as the smallest model bears
+    assert settings.optimizer.lr == pytest.approx(5e-4)  # as much as the smallest model bears
     for language in ("en", "zh"):
         lines = "\n".join(choice.lines(language))
         assert "2 个标签" in lines if language == "zh" else "2 labels in 200 records" in lines
@@ -89,15 +89,18 @@ def test_a_validation_part_of_its_own_is_taken_whole(model: str, reviews: Path) 
 
 def test_lengths_and_passes_follow_the_data(model: str, tmp_path: Path) -> None:
     chosen = {}
-    for name, number, words in (("few", 60, 3), ("many", 6000, 3), ("long", 60, 60)):
+    for name, number, words, labels in (
+        ("few", 60, 3, 2), ("many", 6000, 3, 2), ("long", 60, 60, 2), ("fine", 6000, 3, 60)
+    ):  # fmt: skip
         path = tmp_path / f"{name}.tsv"
-        rows = [f"{'the text ' * words}{n}\t{'ab'[n % 2]}" for n in range(number)]
+        rows = [f"{'the text ' * words}{n}\tclass {n % labels}" for n in range(number)]
         path.write_text("\n".join(rows))
         chosen[name] = settle({"task": "classify", "model": model, "data": str(path)})[0]
     assert chosen["long"].batch.length == 96  # all that the model reads
     assert chosen["few"].batch.length <= 24
     assert chosen["many"].duration.epochs == 3
     assert chosen["few"].duration.epochs == 10
+    assert chosen["fine"].duration.epochs == 5  # 500 readings of each of 60 labels
     assert chosen["many"].batch.sequences == 32
 
 
@@ -112,7 +115,7 @@ def test_a_large_decoder_gets_a_lora(
     assert settings.method.kind == "lora"
     assert choice is not None
     assert any("method: lora, as all of" in line for line in choice.lines())
-    assert settings.optimizer.lr == pytest.approx(3e-3)
+    assert settings.optimizer.lr == pytest.approx(5e-3)
 
 
 @pytest.mark.parametrize(

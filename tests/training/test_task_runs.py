@@ -16,6 +16,8 @@ import hanlin
 import hanlin.training.run as run_module
 from hanlin.config import read_config
 from hanlin.data.classify_records import ClassifyRecord
+from hanlin.data.pairs import PairRecord
+from hanlin.data.preferences import Preference
 from hanlin.errors import ConfigError, InputError
 from hanlin.models import load
 from hanlin.training.config import TrainConfig
@@ -306,6 +308,29 @@ def test_what_is_held_out_has_each_labels_share() -> None:
     assert hold_out(records, 0.1, seed=seed + 1)[1] != held
     with pytest.raises(InputError):
         hold_out(records[:1], 0.5, seed=0)
+
+
+def test_copies_stand_on_one_side() -> None:
+    draw = random.Random(seed := random.randrange(10**6))
+    print("seed", seed)
+    labelled = [
+        ClassifyRecord(f"text {draw.randrange(300)}", draw.choice("aaab")) for _ in range(600)
+    ]
+    several = [ClassifyRecord(r.text, (r.label, "c")) for r in labelled]  # type: ignore[arg-type]
+    pairs = [PairRecord(r.text, (f"translation {n}",)) for n, r in enumerate(labelled)]
+    asked = [
+        Preference(({"role": "user", "content": r.text},), {"content": "a"}, {"content": f"{n}"})
+        for n, r in enumerate(labelled)
+    ]
+    everything: list[list[Any]] = [labelled, several, pairs, asked]
+    for records in everything:
+        train_part, held = hold_out(records, 0.2, seed=seed)
+        assert len(train_part) + len(held) == len(records)
+        assert {r.group for r in train_part}.isdisjoint(r.group for r in held)
+        assert 60 <= len(held) <= 180
+    # Of a label that comes with one text alone, though in many copies, none is held out.
+    alone = [*labelled, *[ClassifyRecord("the only one", "z")] * 50]
+    assert "z" not in {r.label for r in hold_out(alone, 0.2, seed=seed)[1]}
 
 
 def test_of_texts_with_several_labels_each_label_has_its_share() -> None:

@@ -27,6 +27,11 @@ class ClassifyRecord:
         """The labels as a tuple, however many there are."""
         return (self.label,) if isinstance(self.label, str) else self.label
 
+    @property
+    def group(self) -> tuple[str, str | None]:
+        """What is read: its copies stand on one side of a split."""
+        return self.text, self.text_pair
+
 
 def read_classify(
     sources: Sequence[str],

@@ -52,6 +52,11 @@ class TaggedText:
         """What is text in it, and not a tag."""
         return (self.text,)
 
+    @property
+    def group(self) -> str:
+        """What is read: its copies stand on one side of a split."""
+        return self.text
+
 
 @dataclass(frozen=True)
 class Chunk:

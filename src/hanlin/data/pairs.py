@@ -48,6 +48,11 @@ class PairRecord:
         """What is learnt."""
         return self.targets[0]
 
+    @property
+    def group(self) -> str:
+        """What is read: all that may be written for it stands on one side of a split."""
+        return self.source
+
 
 def read_pair_records(
     sources: str | Path | Sequence[str | Path],

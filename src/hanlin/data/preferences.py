@@ -6,6 +6,7 @@
 - alpaca: ``{"instruction": ..., "input": ..., "chosen": ..., "rejected": ...}``
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,11 @@ class Preference:
     tools: tuple[Mapping[str, Any], ...] = ()
     where: str = ""
     """File and row, for messages to the user."""
+
+    @property
+    def group(self) -> str:
+        """The conversation that is answered: all pairs about it stand on one side of a split."""
+        return json.dumps([self.messages, self.tools], default=str)
 
 
 def read_preferences(

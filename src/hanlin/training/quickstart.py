@@ -33,6 +33,10 @@ _LOOKED = 5000
 """Records whose lengths are measured."""
 _ROOM = 8192
 """Tokens that are held between the passes at a time: some hundred megabytes in a small model."""
+_READINGS = 20_000
+"""Records that are read in all, those that are read again counted again."""
+_READINGS_OF_LABEL = 500
+"""The same for each label: 77 intents are not told apart by what suffices for two."""
 _LARGE = 100e6
 """Parameters of a decoder beyond which only a LoRA is trained."""
 
@@ -132,7 +136,8 @@ def _choose(
 ) -> Choice:
     reasons = [Reason(line, line) for line in told]
     number = len(records)
-    reasons += _labels(records)
+    counts = _labels(records)
+    reasons += _labels_told(counts, number)
     data: dict[str, Any] = {}
     learnt: Any = objective.task if isinstance(objective, Distil) else objective
     own = "validation" in raw["data"]
@@ -156,7 +161,7 @@ def _choose(
     if "sequences" in batch and given.get("sequences") is None:
         shown = batch["sequences"]
         reasons.append(Reason(f"batch.sequences: {shown}.", f"batch.sequences：{shown}。"))
-    epochs, why = _epochs(learnt.name, number)
+    epochs, why = _epochs(learnt.name, number, len(counts))
     if raw.get("duration") is None:
         reasons.append(why)
     if activation:
@@ -239,29 +244,37 @@ def _batch(
     return batch, False
 
 
-def _epochs(task: str, number: int) -> tuple[int, Reason]:
-    """How often `number` records are read."""
-    epochs = min(10, max(2 if number < 50_000 else 1, round(20_000 / number)))
-    if task != "prefer":
+def _epochs(task: str, number: int, labels: int) -> tuple[int, Reason]:
+    """How often `number` records of so many labels (0: of none) are read."""
+    readings = max(_READINGS, _READINGS_OF_LABEL * labels)
+    epochs = min(10, max(2 if number < 50_000 else 1, round(readings / number)))
+    if task == "prefer":
+        epochs = min(2, epochs)
         return epochs, Reason(
-            f"duration: {epochs} epochs, as there are {number:,} records: few are read more often.",
-            f"duration：{epochs} 轮，因为有 {number:,} 条记录，越少则读得越多遍。",
+            f"duration: {epochs} epochs: preferences that are read more often spoil what is "
+            "written.",
+            f"duration：{epochs} 轮，偏好数据多读几遍反而会损害生成的文字。",
         )
-    epochs = min(2, epochs)
+    of, labelled = (f" of {labels} labels", f"、{labels} 个标签") if labels else ("", "")
     return epochs, Reason(
-        f"duration: {epochs} epochs: preferences that are read more often spoil what is written.",
-        f"duration：{epochs} 轮，偏好数据多读几遍反而会损害生成的文字。",
+        f"duration: {epochs} epochs, as there are {number:,} records{of}: few are read more often, "
+        "and many labels.",
+        f"duration：{epochs} 轮，因为有 {number:,} 条记录{labelled}：记录越少、标签越多，读得越多遍。",
     )
 
 
-def _labels(records: list[Any]) -> list[Reason]:
-    """How many records each label has, where records have labels."""
+def _labels(records: list[Any]) -> dict[str, int]:
+    """How many records each label has; empty where records have none."""
     counts: dict[str, int] = {}
     for record in records:
         label = getattr(record, "label", None)
         for each in label if isinstance(label, tuple) else (label,):
             if isinstance(each, str):
                 counts[each] = counts.get(each, 0) + 1
+    return counts
+
+
+def _labels_told(counts: dict[str, int], number: int) -> list[Reason]:
     if not counts:
         return []
     most = sorted(counts, key=counts.__getitem__, reverse=True)
@@ -269,8 +282,8 @@ def _labels(records: list[Any]) -> list[Reason]:
     more = ", ..." if len(most) > 6 else ""
     return [
         Reason(
-            f"{len(counts)} labels in {len(records):,} records: {shown}{more}.",
-            f"{len(records):,} 条记录，{len(counts)} 个标签：{shown}{more}。",
+            f"{len(counts)} labels in {number:,} records: {shown}{more}.",
+            f"{number:,} 条记录，{len(counts)} 个标签：{shown}{more}。",
         )
     ]
 

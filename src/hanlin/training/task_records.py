@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import accumulate
 from typing import Any, TypeVar
 
 from hanlin.data.order import SPLIT, rng
@@ -35,32 +37,36 @@ def read_parts(
 def hold_out(records: Sequence[T], share: float, *, seed: int) -> tuple[list[T], list[T]]:
     """Two parts of the records, the second with `share` of them, drawn with `seed`.
 
-    Where records have a `label`, each label has its share of both parts, and one that comes once
-    stays in the first; so has each of several labels, as far as their records allow. Where they
-    have a `group` (questions about one article), those of a group stay together. Raises
+    Records that belong together by their `group` (copies of one text, questions about one article,
+    answers to one prompt) stand on one side, or what is looked at has been learnt. Where records
+    have a `label`, each label has its share of both parts, and one that comes with a single text
+    stays in the first; so has each of several labels, as far as their records allow. Raises
     `InputError` where a part would be empty.
     """
-    drawn = rng(seed, 0, 0, purpose=SPLIT).permutation(len(records)).tolist()
+    groups: dict[Any, list[int]] = {}
+    for at in rng(seed, 0, 0, purpose=SPLIT).permutation(len(records)).tolist():
+        groups.setdefault(getattr(records[at], "group", at), []).append(at)
+    together = {members[0]: members for members in groups.values()}
+    drawn = list(together)
     label: list[Any] = [getattr(record, "label", "") for record in records]
-    wanted = max(1, round(share * len(records)))
+    wanted = max(1, round(share * len(drawn)))
     if any(isinstance(each, tuple) for each in label):
         drawn = _of_several(label, drawn, share, wanted)
-        wanted = len(drawn)
     elif any(label):
-        counts: dict[str, int] = {}
-        for each in label:
-            counts[each] = counts.get(each, 0) + 1
-        drawn = [at for at in drawn if counts[label[at]] > 1]
+        texts = Counter(
+            each for members in together.values() for each in {label[at] for at in members}
+        )
+        drawn = [at for at in drawn if all(texts[label[copy]] > 1 for copy in together[at])]
         # Evenly spaced places of a list that is ordered by label give each label its share.
         drawn.sort(key=label.__getitem__)
         wanted = min(wanted, len(drawn))
         drawn = [drawn[int((number + 0.5) * len(drawn) / wanted)] for number in range(wanted)]
-    out = set(drawn[:wanted])
-    if any(group := [str(getattr(record, "group", "")) for record in records]):
-        out = set()
-        for name in dict.fromkeys(group[at] for at in drawn):
-            if len(out) < wanted:
-                out |= {at for at, own in enumerate(group) if own == name}
+    else:
+        # Groups may be large: as many as the share of records needs.
+        before = accumulate((len(together[at]) for at in drawn), initial=0)
+        least = max(1, round(share * len(records)))
+        drawn = [at for at, held in zip(drawn, before, strict=False) if held < least]
+    out = {at for first in drawn for at in together[first]}
     if not 0 < len(out) < len(records):
         raise InputError(
             f"Of {len(records)} records {share:.2%} cannot be held out. Give more, or a validation "

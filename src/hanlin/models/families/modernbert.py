@@ -45,7 +45,8 @@ def _read(raw: dict[str, Any]) -> ModelConfig:
     pooling = keys.given("classifier_pooling", "cls")
     if pooling not in _POOLINGS:
         raise keys.wrong("classifier_pooling", f"one of {', '.join(_POOLINGS)}")
-    fields: dict[str, Any] = {}
+    # A classifier's, though it stands in the config of what a classifier is made from too.
+    fields: dict[str, Any] = {"pooling": _POOLINGS[pooling]}
     if head != "none":
         fields |= {"head_transform_bias": transform_bias, "head_activation": head_activation}
     if head in ("masked-lm", "tag", "extract"):
@@ -55,7 +56,7 @@ def _read(raw: dict[str, Any]) -> ModelConfig:
     if head == "tag":
         fields["labels"] = keys.labels()
     if head == "classify":
-        fields |= keys.task() | {"classifier": "transform", "pooling": _POOLINGS[pooling]}
+        fields |= keys.task() | {"classifier": "transform"}
     config = ModelConfig(
         family="modernbert",
         shape="encoder",

@@ -55,6 +55,11 @@ class EmbedRecord:
     score: float | None = None
     """How alike the two are, on whatever scale; only for measuring."""
 
+    @property
+    def group(self) -> str:
+        """The text that others belong to: all of them stand on one side of a split."""
+        return self.anchor
+
 
 @dataclass(frozen=True)
 class EmbedExample:
