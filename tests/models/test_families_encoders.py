@@ -101,7 +101,7 @@ def _modernbert(draw: random.Random, head: str) -> Any:
         mlp_bias=draw.random() < 0.5,
         decoder_bias=draw.random() < 0.5 or head != "masked-lm",
         classifier_bias=draw.random() < 0.5 and head != "none",
-        classifier_pooling=draw.choice(["cls", "mean"]) if head == "classify" else "cls",
+        classifier_pooling=draw.choice(["cls", "mean"]),
         classifier_activation=draw.choice(["gelu", "relu"]) if head != "none" else "gelu",
         tie_word_embeddings=draw.random() < 0.5,
         pad_token_id=PAD,

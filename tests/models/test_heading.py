@@ -36,6 +36,13 @@ def test_a_head_that_writes_comes_back(family: str) -> None:
         describe(back)
 
 
+def test_a_classifier_pools_as_the_model_it_is_made_from_says() -> None:
+    """As transformers does: ModernBERT was published for masked words with classifier_pooling mean."""
+    config = new_config("modernbert", tokenizer=word_tokenizer(), pooling="mean", **SIZES)
+    assert with_head(config, "classify", labels=OWN).pooling == "mean"
+    assert describe(config)["classifier_pooling"] == "mean"
+
+
 def classifier(labels: tuple[str, ...], *, seed: int, head: HeadKind = "classify") -> Transformer:
     config = new_config("bert", tokenizer=word_tokenizer(), **SIZES)
     torch.manual_seed(seed)
