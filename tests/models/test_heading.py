@@ -37,7 +37,7 @@ def test_a_head_that_writes_comes_back(family: str) -> None:
 
 
 def test_a_classifier_pools_as_the_model_it_is_made_from_says() -> None:
-    """As transformers does: ModernBERT was published for masked words with classifier_pooling mean."""
+    """As transformers does; the published ModernBERT, made for masked words, says mean."""
     config = new_config("modernbert", tokenizer=word_tokenizer(), pooling="mean", **SIZES)
     assert with_head(config, "classify", labels=OWN).pooling == "mean"
     assert describe(config)["classifier_pooling"] == "mean"

@@ -259,7 +259,8 @@ def _epochs(task: str, number: int, labels: int) -> tuple[int, Reason]:
     return epochs, Reason(
         f"duration: {epochs} epochs, as there are {number:,} records{of}: few are read more often, "
         "and many labels.",
-        f"duration：{epochs} 轮，因为有 {number:,} 条记录{labelled}：记录越少、标签越多，读得越多遍。",
+        f"duration：{epochs} 轮，因为有 {number:,} 条记录{labelled}："
+        "记录越少、标签越多，读得越多遍。",
     )
 
 
