@@ -159,6 +159,18 @@ def test_a_wide_table_is_cut_to_the_terminal() -> None:
     assert all(width(line) <= 40 for line in table.terminal(width=40, language="en").splitlines())
 
 
+def test_figures_are_not_cut() -> None:
+    interval = "0.8516 … 0.8978"
+    heads = ("model", *["a name that is long"] * 5, "interval")
+    table = Table("", heads, (("x" * 50, *[0.123456] * 5, interval),))
+    lines = table.terminal(width=70, language="en").splitlines()
+    assert all(width(line) <= 70 for line in lines)
+    assert lines[-1].count("0.1235") == 5
+    assert lines[-1].endswith(interval)
+    # Where not even they have room, the line is longer.
+    assert table.terminal(width=40, language="en").splitlines()[-1].endswith(interval)
+
+
 @given(st.floats(1e-12, 1e12), st.floats(1.001, 1e6), st.booleans())
 def test_ticks_lie_inside_are_few_and_told_apart(low: float, factor: float, log: bool) -> None:
     ends = Scale(low, low * factor, log)

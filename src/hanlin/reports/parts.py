@@ -1,5 +1,6 @@
 """The parts of a report that are made of words: facts, tables, texts, samples."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -11,6 +12,8 @@ from hanlin.reports.words import Language, Words, markup, number, say
 
 Cell = Words | int | float | None
 """What a cell of a table holds: words, a number, or nothing."""
+_FIGURES = re.compile(r"[-+−]?[\d,.]+(e[-+]?\d+)?( ?%)?( … [-+−]?[\d,.]+( ?%)?)?$")
+"""What is a number or an interval, whole."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,11 @@ class Table:
                 raise ValueError(f"A row of {len(row)} cells under {len(self.columns)} columns.")
 
     def terminal(self, *, width: int, language: Language) -> str:
-        """Return the table with aligned columns; the widest are cut where it does not fit."""
+        """Return the table with aligned columns; the widest are cut where it does not fit, but
+        for figures, which stay whole."""
         head = [shown(column, language) for column in self.columns]
         body = [[plain(self._text(cell, language)) for cell in row] for row in self.rows]
-        widths = _fitting([_widest([name, *texts]) for name, *texts in _columns(head, body)], width)
+        widths = _fitting(_columns(head, body), width)
         right = self._right()
 
         def line(cells: Sequence[str]) -> str:
@@ -219,10 +223,18 @@ def _widest(texts: Sequence[str]) -> int:
     return max((width(text) for text in texts), default=0)
 
 
-def _fitting(widths: list[int], room: int) -> list[int]:
-    """Take cells from the widest columns until the table fits, leaving each at least four."""
-    fitted = list(widths)
+def _fitting(columns: list[list[str]], room: int) -> list[int]:
+    """The width of each column, its name first: the widest are cut until the table fits, to four
+    cells at least. A name may be cut, figures may not: a part of a figure is another figure."""
+    fitted = [_widest(column) for column in columns]
+    least = [
+        max([4, *(width(text) for text in column[1:] if _FIGURES.match(text))])
+        for column in columns
+    ]
     spare = room - 2 * (len(fitted) - 1)
-    while sum(fitted) > spare and max(fitted) > 4:
-        fitted[fitted.index(max(fitted))] -= 1
+    while sum(fitted) > spare:
+        over = {i: wide for i, wide in enumerate(fitted) if wide > least[i]}
+        if not over:
+            break
+        fitted[max(over, key=over.__getitem__)] -= 1
     return fitted
