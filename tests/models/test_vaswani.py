@@ -12,13 +12,24 @@ from torch import Tensor, nn
 from hanlin.models import load
 from hanlin.models.config import ModelConfig
 from hanlin.models.directory import save_directory
-from hanlin.models.families.vaswani import vaswani
+from hanlin.models.new import new_config
 from hanlin.models.transformer import Transformer
+
+
+def fresh(
+    hidden: int, layers: int, heads: int, width: int, *, vocab_size: int, pad_id: int = 0,
+    eos_id: int = 1,
+) -> ModelConfig:  # fmt: skip
+    """A fresh model of these sizes."""
+    return new_config(
+        "vaswani", vocab_size=vocab_size, hidden_size=hidden, num_layers=layers, num_heads=heads,
+        intermediate_size=width, pad_id=pad_id, eos_ids=(eos_id,), decoder_start_id=pad_id,
+    )  # fmt: skip
 
 
 def _model(seed: int, **changes: object) -> Transformer:
     torch.manual_seed(seed)
-    config = vaswani("tiny", vocab_size=VOCABULARY, pad_id=PAD, eos_id=2)
+    config = fresh(128, 2, 4, 512, vocab_size=VOCABULARY, pad_id=PAD, eos_id=2)
     small = {"hidden_size": 30, "num_heads": 3, "num_kv_heads": 3, "head_dim": 10}
     more = {"intermediate_size": 17, "decoder_layers": 3, "decoder_heads": 5}
     scale = {"decoder_intermediate_size": 23, "embedding_scale": math.sqrt(30)}
@@ -114,10 +125,12 @@ def test_transformers_reads_what_we_write(tmp_path: Path) -> None:
             assert torch.equal(p, q), name
 
 
-@pytest.mark.parametrize(("size", "millions"), [("base", 65), ("big", 213)])
-def test_the_sizes_are_those_of_the_paper(size: str, millions: int) -> None:
-    """Table 3, with the 37,000 tokens that English and German share there."""
-    config: ModelConfig = vaswani(size, vocab_size=37_000, pad_id=0, eos_id=1)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("sizes", "millions"), [((512, 6, 8, 2048), 65), ((1024, 6, 16, 4096), 213)]
+)
+def test_the_sizes_are_those_of_the_paper(sizes: tuple[int, int, int, int], millions: int) -> None:
+    """Base and big of table 3, with the 37,000 tokens that English and German share there."""
+    config = fresh(*sizes, vocab_size=37_000)
     with torch.device("meta"):
         model = Transformer(config)
     assert abs(sum(p.numel() for p in model.parameters()) / 1e6 - millions) < 2.1
@@ -126,7 +139,7 @@ def test_the_sizes_are_those_of_the_paper(size: str, millions: int) -> None:
 @torch.no_grad()
 def test_fresh_weights_are_of_a_size_to_train() -> None:
     torch.manual_seed(0)
-    model = Transformer(vaswani("tiny", vocab_size=500, pad_id=0, eos_id=1)).eval()
+    model = Transformer(fresh(128, 2, 4, 512, vocab_size=500)).eval()
     source, target = torch.randint(2, 500, (2, 4, 20))
     logits = model(source, None, model.shift(target)).logits
     loss = nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten())
