@@ -129,8 +129,10 @@ def test_a_model_that_is_its_reference_is_indifferent() -> None:
     examples = objective.examples(PAIRS, tokenizer=tokenizer_of(), length=128, seed=0)
     batch = objective.collate([examples.example(n, 0) for n in range(3)])
     assert objective.loss(model, batch).item() == pytest.approx(3 * math.log(2), rel=1e-12)
-    judged = objective.judge(model.eval(), tokenizer_of(), PAIRS)
-    assert judged == {"preference_accuracy": 0.5, "reward_margin": 0.0}
+    with torch.no_grad():
+        loss, right, margin = objective.measure(model.eval(), batch).tolist()
+    assert loss == pytest.approx(3 * math.log(2), rel=1e-12)
+    assert (right, margin) == (1.5, 0.0)
 
 
 def test_with_lora_the_reference_is_the_model_without_it() -> None:
@@ -238,9 +240,12 @@ def test_preference_accuracy_rises(tmp_path: Path) -> None:
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    judged = objective.judge(model.eval(), tokenizer, held)
-    print(losses[0], losses[-1], judged)
+    others = objective.examples(held, tokenizer=tokenizer, length=128, seed=0)
+    batch = objective.collate([others.example(n, 0) for n in range(len(others))])
+    model.eval()
+    _, right, margin = (objective.measure(model, batch) / len(others)).tolist()
+    print(losses[0], losses[-1], right, margin)
     assert losses[0] == pytest.approx(math.log(2), rel=1e-5)
     assert losses[-1] < 0.5
-    assert judged["preference_accuracy"] > 0.9
-    assert judged["reward_margin"] > 0.5
+    assert right > 0.9
+    assert margin > 0.5

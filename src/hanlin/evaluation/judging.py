@@ -67,12 +67,13 @@ def judge(
     """The metrics of a task's model while it is trained, by name; none of what is no task.
 
     A `hanlin.training.judging.Judge`. Texts are written greedily, which is quick; the numbers of
-    `hanlin evaluate` are those of the model's own decoding.
+    `hanlin evaluate` are those of the model's own decoding. What the objective measures by itself
+    (`Prefer.measures`) comes with the validation loss.
     """
-    if objective.name not in TASKS or not records:
+    if objective.name not in TASKS or not records or hasattr(objective, "measures"):
         return {}
     module = _module(objective.name)
-    if network.device.type != "cpu" and objective.name != "prefer":
+    if network.device.type != "cpu":
         network = copy.deepcopy(network).to("cpu")  # loaded models read and answer there
     training = network.training
     network.eval()

@@ -16,10 +16,8 @@ from hanlin.data.turns import answer_to
 from hanlin.errors import InputError
 from hanlin.evaluation.judged import Judged, refuse_kind
 from hanlin.metrics.units import mean
-from hanlin.models.transformer import Transformer
 from hanlin.tasks.language import LanguageModel
 from hanlin.tasks.model import Model
-from hanlin.tokenizers import Tokenizer
 from hanlin.training.objectives.instruct import set_template
 from hanlin.training.objectives.prefer import Prefer, answers
 
@@ -100,11 +98,3 @@ def _objective(model: LanguageModel) -> tuple[Prefer, int]:
     """How pairs are put to the model, and the tokens of the longest."""
     objective = Prefer(template="own" if model.tokenizer.chat_template else "chatml")
     return objective, model.context or model.network.config.max_context
-
-
-def glance(
-    network: Transformer, tokenizer: Tokenizer, objective: Any, records: Sequence[Preference]
-) -> dict[str, float]:
-    """What is told while training: by the objective's own reference."""
-    found: dict[str, float] = objective.judge(network, tokenizer, records)
-    return found

@@ -92,18 +92,28 @@ def join(kind: Kind, *, device: str) -> World:
 
 
 class LossOf(nn.Module):
-    """A model with its objective: the forward pass gives the sum of a batch's losses.
+    """A model with its objective: the forward pass gives the sum of a batch's losses, or, where it
+    is to be measured, the sums of them and of the objective's `measures` [1 + measures].
 
     Wrapping this, not the model, keeps everything the loss touches (the vocabulary matrix too)
     inside the pass that DDP and FSDP watch over.
     """
 
-    def __init__(self, model: Transformer, loss: Callable[[Transformer, Batch], Tensor]) -> None:
+    def __init__(
+        self,
+        model: Transformer,
+        loss: Callable[[Transformer, Batch], Tensor],
+        measure: Callable[[Transformer, Batch], Tensor] | None = None,
+    ) -> None:
+        """measure: the sums of the losses and of the objective's measures, where it has any."""
         super().__init__()
         self.model = model
         self._loss = loss
+        self._measure = measure
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: Batch, *, measured: bool = False) -> Tensor:
+        if measured and self._measure is not None:
+            return self._measure(self.model, batch)
         return self._loss(self.model, batch)
 
 

@@ -130,7 +130,8 @@ def _run(
     network.checkpointing = settings.checkpoint.activation
     if settings.compile:
         network.compile_blocks()
-    loss = spread(LossOf(network, objective.loss), world, bf16=bf16)
+    measure = getattr(objective, "measure", None)
+    loss = spread(LossOf(network, objective.loss, measure), world, bf16=bf16)
     optimizer = build_optimizer(network, optimizer_of(settings, network, tell=tell))
     common: dict[str, Any] = {"seed": settings.seed, "rank": world.rank, "world": world.size}
     if settings.batch.tokens is not None:
@@ -156,7 +157,12 @@ def _run(
     if corpus.validation is not None:
         held = objective.examples(corpus.validation, validation=True, **cut)
         looking = Loader(held, objective.collate, **common)
-        validation = Validation(looking, tokens=settings.evaluate.tokens, bf16=bf16)
+        validation = Validation(
+            looking,
+            tokens=settings.evaluate.tokens,
+            bf16=bf16,
+            measures=getattr(objective, "measures", ()),
+        )
     if found is not None:
         restore(found, network, optimizer)
     peak = machine_peak(settings.precision, seconds=_PEAK) if world.first else None

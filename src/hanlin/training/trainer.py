@@ -284,7 +284,8 @@ class Trainer:
         with torch.compiler.set_stance("force_eager"), averaged:
             found = self.validation.look(self.loss, self.world, everything=everything)
             samples = tuple(self.samples()) if self.samples else ()
-            metrics = self.judge(everything) if self.judge else {}
+            metrics = dict(self.judge(everything)) if self.judge else {}
+        metrics |= {name: found[name] for name in self.validation.measures}
         self.evaluations[self.place.step] = {**metrics, **found}
         record = EvaluationRecord(
             step=self.place.step,

@@ -14,15 +14,20 @@ from hanlin.training.distributed import World
 class Validation:
     """The validation part; every look reads the same examples in the same order."""
 
-    def __init__(self, loader: Loader, *, tokens: int | None, bf16: bool) -> None:
-        """`tokens`: read about so many of them at most, over all processes; None for all."""
+    def __init__(
+        self, loader: Loader, *, tokens: int | None, bf16: bool, measures: tuple[str, ...] = ()
+    ) -> None:
+        """`tokens`: read about so many of them at most, over all processes; None for all.
+        `measures`: what the objective tells beside the loss."""
         self.loader = loader
         self.tokens = tokens
         self.bf16 = bf16
+        self.measures = measures
 
     @torch.no_grad()
     def look(self, loss: nn.Module, world: World, *, everything: bool = False) -> dict[str, float]:
-        """loss (nats per target), perplexity, targets and, where it has a meaning, bits_per_byte.
+        """loss (nats per target), perplexity, targets, where it has a meaning bits_per_byte, and
+        the objective's own measures, per target.
 
         loss: the model with its objective, in eval mode. everything: whatever `tokens` says.
         """
@@ -32,7 +37,8 @@ class Validation:
         autocast = torch.autocast(
             world.device.type, torch.bfloat16, enabled=self.bf16 and world.kind != "fsdp"
         )
-        total = targets = size = read = 0.0
+        sums = [0.0] * (1 + len(self.measures))
+        targets = size = read = 0.0
         batches = self.loader.once()
         last = None
         while read < limit:
@@ -47,15 +53,15 @@ class Validation:
                 batch = last if last is not None else self.loader.step(0)[0]
             if batch is not None:
                 with autocast:
-                    value = float(loss(batch.to(world.device)))
+                    values = loss(batch.to(world.device), measured=True).reshape(-1).tolist()
                 if own:
-                    total += value
+                    sums = [total + value for total, value in zip(sums, values, strict=True)]
                     targets += batch.target_tokens
                     size += batch.target_bytes
             last, read = batch, read + together
-        total, targets, size = world.sum([total, targets, size])
-        mean = total / max(targets, 1.0)
+        targets, size, *sums = world.sum([targets, size, *sums])
+        mean, *means = [total / max(targets, 1.0) for total in sums]
         found = {"loss": mean, "perplexity": math.exp(min(mean, 700.0)), "targets": targets}
         if size:
-            found["bits_per_byte"] = total / math.log(2) / size
-        return found
+            found["bits_per_byte"] = sums[0] / math.log(2) / size
+        return found | dict(zip(self.measures, means, strict=True))

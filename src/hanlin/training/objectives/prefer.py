@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 
 _CHUNK = 256
 """Answer tokens whose logits are held at a time: 50 MB at 49,152 tokens of vocabulary."""
-_JUDGED = 4
-"""Pairs judged at a time."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,8 @@ class Prefer:
     name: ClassVar[str] = "prefer"
     shapes: ClassVar[tuple[str, ...]] = ("decoder",)
     records: ClassVar[bool] = True
+    measures: ClassVar[tuple[str, ...]] = ("preference_accuracy", "reward_margin")
+    """What a look at the validation part says beside the loss, which the same passes give."""
     _reference: ClassVar[Transformer | None] = None
 
     beta: float = 0.1
@@ -153,27 +153,15 @@ class Prefer:
         right, wrong = F.logsigmoid(self.beta * h), F.logsigmoid(-self.beta * h)
         return -(1 - self.smoothing) * right - self.smoothing * wrong
 
-    @torch.no_grad()
-    def judge(
-        self, model: Transformer, tokenizer: Tokenizer, records: Sequence[Preference]
-    ) -> dict[str, float]:
-        """How the model finds pairs, in eval mode: preference_accuracy, the share of pairs whose
-        chosen answer has the higher reward, of equal ones half, as all are before the first step;
-        reward_margin, by how much on average (nats)."""
-        config = model.config
-        examples = self.examples(records, tokenizer=tokenizer, length=config.max_context, seed=0)
-        gaps = []
-        for start in range(0, len(examples), _JUDGED):
-            stop = min(start + _JUDGED, len(examples))
-            batch = self.collate([examples.example(n, 0) for n in range(start, stop)])
-            batch = batch.to(model.device)
-            policy, reference = answers(model, batch), self._of_reference(model, batch)
-            gaps.append(self.beta * (_gap(policy) - _gap(reference)))
-        margins = torch.cat(gaps).double()
-        return {
-            "preference_accuracy": float(torch.heaviside(margins, margins.new_tensor(0.5)).mean()),
-            "reward_margin": float(margins.mean()),
-        }
+    def measure(self, model: Transformer, batch: Batch) -> Tensor:
+        """The sums over the pairs [3] of their losses and of `measures`: whether the chosen answer
+        has the higher reward, of equal ones half, as all are before the first step; and by how much
+        (nats)."""
+        policy, reference = answers(model, batch), self._of_reference(model, batch)
+        margins = (self.beta * (_gap(policy) - _gap(reference))).double()
+        right = torch.heaviside(margins, margins.new_tensor(0.5))
+        losses = self.losses(policy, reference).double()
+        return torch.stack([losses.sum(), right.sum(), margins.sum()])
 
     @torch.no_grad()
     def _of_reference(self, model: Transformer, batch: Batch) -> Tensor:
