@@ -84,26 +84,27 @@ class Change(nn.Module):
         downs: list[Tensor] = [part.down for part in parts]
         down = downs[0] if len(downs) == 1 else torch.cat(downs)
         narrow = torch.split(_product(dropped, down), [part.rank for part in parts], -1)
-        pieces, end = [], 0
+        # What each part adds to its rows, all of them added at once: the gradient of a slice of y
+        # would be a tensor of zeros as large as y.
+        added, end = [], 0
         for part, inner in zip(parts, narrow, strict=True):
             rows = slice(part.start, part.stop)
             if part.start > end:
-                pieces.append(y[..., end : part.start])
+                added.append(y.new_zeros(*y.shape[:-1], part.start - end))
             changed = _product(inner * part.scale, part.up)
-            if part.magnitude is None:
-                pieces.append(y[..., rows] + changed)
-            else:
+            if part.magnitude is not None:
                 lengths = part.lengths(weight)
                 if dropped is not x:
                     plain = _product(dropped, weight[rows])
                 else:
                     plain = y[..., rows] if bias is None else y[..., rows] - bias[rows]
                 gap = (lengths - 1).to(y.dtype)
-                pieces.append(y[..., rows] + gap * plain + lengths.to(y.dtype) * changed)
+                changed = gap * plain + lengths.to(y.dtype) * changed
+            added.append(changed)
             end = part.stop
         if end < y.shape[-1]:
-            pieces.append(y[..., end:])
-        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, -1)
+            added.append(y.new_zeros(*y.shape[:-1], y.shape[-1] - end))
+        return y + (added[0] if len(added) == 1 else torch.cat(added, -1))
 
     @torch.no_grad()
     def merged(self, weight: Tensor) -> Tensor:
