@@ -20,6 +20,7 @@ from hanlin.data.reading_windows import (
 )
 from hanlin.errors import ConfigError
 from hanlin.tokenizers import train
+from hanlin.tokenizers.fitting import fit
 from tiny_models import CORPUS, byte_tokenizer, word_tokenizer
 
 QUESTION = "什么是词元？ What is a token?"
@@ -89,9 +90,16 @@ def test_a_question_that_is_too_long_leaves_half_for_the_text() -> None:
         ask(question.ids, context.ids, frame, length=frame.size + 2, stride=0)
 
 
-def test_a_tokenizer_that_sets_nothing_apart_is_refused() -> None:
-    with pytest.raises(ConfigError, match="nothing between two texts"):
-        PairFrame.of(byte_tokenizer())
+def test_a_question_and_its_text_stand_as_all_pairs_do() -> None:
+    """Also where the tokenizer sets nothing apart: then its end token does, or a new line."""
+    with_end = train(CORPUS, kind="bpe", vocab_size=400, special_tokens=["<|endoftext|>", "<pad>"])
+    assert with_end.eos_id is not None
+    for tokenizer in (byte_tokenizer(), with_end, word_tokenizer()):
+        question, context = pieces_of(QUESTION, tokenizer), pieces_of(CORPUS[0], tokenizer)
+        ids, types = PairFrame.of(tokenizer).around(question.ids, context.ids)
+        fitted = fit(tokenizer, [(QUESTION, CORPUS[0])], length=10_000)
+        assert fitted.types is not None
+        assert (ids.tolist(), types.tolist()) == (fitted.ids[0], fitted.types[0])
 
 
 def test_spaces_are_no_part_of_a_token() -> None:

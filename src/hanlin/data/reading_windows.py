@@ -12,6 +12,7 @@ import numpy as np
 from hanlin.data.examples import Ids
 from hanlin.errors import ConfigError
 from hanlin.tokenizers import Tokenizer
+from hanlin.tokenizers.fitting import separator
 
 Span = tuple[int, int]
 
@@ -43,7 +44,8 @@ class Window:
 @dataclass(frozen=True)
 class PairFrame:
     """The special tokens around a question and its text, as the tokenizer puts them, and the type
-    of every token: before the first text, between the two, after the second."""
+    of every token: before the first text, between the two, after the second. Where it puts nothing
+    between them, `fitting.separator` stands there, as in all pairs."""
 
     before: Ids
     between: Ids
@@ -53,8 +55,8 @@ class PairFrame:
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> "PairFrame":
-        """What `tokenizer` puts around two texts. Raises `ConfigError` where it sets nothing apart
-        from both, so that a model could not tell where one ends."""
+        """What `tokenizer` puts around two texts. Raises `ConfigError` where it spells no text or
+        has nothing to set two apart with."""
         for number in range(tokenizer.vocab_size):
             text = tokenizer.decode([number]).strip()
             if number in tokenizer.special_ids or not text:
@@ -66,17 +68,22 @@ class PairFrame:
             raise ConfigError("The tokenizer spells no text at all. Take another model.")
         ids, types = (np.array(x, dtype=np.int64) for x in tokenizer.encode_pair(text, text))
         places = np.flatnonzero(ids == bare[0])
-        if len(places) != 2 or not len(ids[places[0] + 1 : places[1]]):
-            raise ConfigError(
-                "The tokenizer puts nothing between two texts, so that a question and its text "
-                "run together. Take a model whose tokenizer does, such as minilm or a BERT."
-            )
+        if len(places) != 2:
+            raise ConfigError("The tokenizer does not keep two texts apart. Take another model.")
         a, b = places.tolist()
+        between, types_between = ids[a + 1 : b], types[a + 1 : b]
+        first, second, after = int(types[a]), int(types[b]), types[b + 1 :]
+        if not len(between):
+            between = np.array(separator(tokenizer), dtype=np.int64)
+            first, second = 0, 1
+            types_between, after = np.zeros_like(between), np.ones_like(after)
+        if not len(between):
+            raise ConfigError(
+                "The tokenizer has nothing to put between a question and its text: no end token, "
+                "and no new line. Take another model."
+            )
         return cls(
-            ids[:a],
-            ids[a + 1 : b],
-            ids[b + 1 :],
-            (types[:a], int(types[a]), types[a + 1 : b], int(types[b]), types[b + 1 :]),
+            ids[:a], between, ids[b + 1 :], (types[:a], first, types_between, second, after)
         )
 
     @property

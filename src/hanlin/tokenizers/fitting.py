@@ -48,6 +48,13 @@ def fit(
     )
 
 
+def separator(tokenizer: Tokenizer) -> list[int]:
+    """What stands between two texts where the tokenizer puts nothing: its end token, or a new line
+    where it has none."""
+    end = tokenizer.eos_id
+    return tokenizer.encode("\n", add_special_tokens=False) if end is None else [end]
+
+
 def _separates(tokenizer: Tokenizer) -> bool:
     """Whether the tokenizer puts a token of its own between two texts."""
     of = tokenizer.backend.encode("a", "a").sequence_ids
@@ -67,8 +74,7 @@ def _separated(
     frame = backend.encode("a", "a")
     last = len(frame.ids) - _first(frame.sequence_ids[::-1], 1)
     before, after = frame.ids[: _first(frame.sequence_ids, 0)], frame.ids[last:]
-    end = tokenizer.eos_id
-    between = tokenizer.encode("\n", add_special_tokens=False) if end is None else [end]
+    between = separator(tokenizer)
     room = length - len(before) - len(between) - len(after)
     if room < 2:
         raise ConfigError(f"Two texts have no room in {length} tokens. Raise batch.length.")
