@@ -82,9 +82,7 @@ class PairFrame:
                 "The tokenizer has nothing to put between a question and its text: no end token, "
                 "and no new line. Take another model."
             )
-        return cls(
-            ids[:a], between, ids[b + 1 :], (types[:a], first, types_between, second, after)
-        )
+        return cls(ids[:a], between, ids[b + 1 :], (types[:a], first, types_between, second, after))
 
     @property
     def size(self) -> int:
