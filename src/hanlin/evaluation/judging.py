@@ -68,9 +68,9 @@ def judge(
 
     A `hanlin.training.judging.Judge`. Texts are written greedily, which is quick; the numbers of
     `hanlin evaluate` are those of the model's own decoding. What the objective measures by itself
-    (`Prefer.measures`) comes with the validation loss.
+    (`Prefer.measures`) comes with the validation loss, and is not asked for here.
     """
-    if objective.name not in TASKS or not records or hasattr(objective, "measures"):
+    if objective.name not in TASKS or not records:
         return {}
     module = _module(objective.name)
     if network.device.type != "cpu":

@@ -130,7 +130,7 @@ def _run(
     network.checkpointing = settings.checkpoint.activation
     if settings.compile:
         network.compile_blocks()
-    measure = getattr(objective, "measure", None)
+    measure, measures = getattr(objective, "measure", None), getattr(objective, "measures", ())
     loss = spread(LossOf(network, objective.loss, measure), world, bf16=bf16)
     optimizer = build_optimizer(network, optimizer_of(settings, network, tell=tell))
     common: dict[str, Any] = {"seed": settings.seed, "rank": world.rank, "world": world.size}
@@ -158,10 +158,7 @@ def _run(
         held = objective.examples(corpus.validation, validation=True, **cut)
         looking = Loader(held, objective.collate, **common)
         validation = Validation(
-            looking,
-            tokens=settings.evaluate.tokens,
-            bf16=bf16,
-            measures=getattr(objective, "measures", ()),
+            looking, tokens=settings.evaluate.tokens, bf16=bf16, measures=measures
         )
     if found is not None:
         restore(found, network, optimizer)
@@ -201,7 +198,7 @@ def _run(
             seed=settings.seed,
         ),
         judge=judging(judge, network, corpus.tokenizer, learnt, corpus.validation, world)
-        if judge is not None and isinstance(corpus.validation, list)
+        if judge is not None and not measures and isinstance(corpus.validation, list)
         else None,
         average=None if settings.average is None else Average(optimizer, decay=settings.average),
         watchers=told,
