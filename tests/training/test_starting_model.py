@@ -298,10 +298,11 @@ def test_a_run_goes_on_beside_the_very_same_model(objective: str, tmp_path: Path
     """A checkpoint has neither the reference of preferences nor the teacher."""
     base = save_decoder(tmp_path / "base")
     options: dict[str, Any] = {"name": "prefer"}
-    row: dict[str, Any] = {"prompt": "What?", "chosen": "A token.", "rejected": "No."}
+    answers = {"chosen": "A token.", "rejected": "No."}
+    rows: list[dict[str, Any]] = [{"prompt": f"{n}?", **answers} for n in range(4)]
     if objective == "distil":
-        options, row = {"name": "distil", "teacher": str(base)}, {"text": CORPUS[0]}
-    (tmp_path / "rows.jsonl").write_text("\n".join([json.dumps(row)] * 4))
+        options, rows = {"name": "distil", "teacher": str(base)}, [{"text": CORPUS[0]}] * 4
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     config = {
         "model": str(base),
         "objective": options,

@@ -364,6 +364,12 @@ def test_combinations_that_come_once_are_held_out_too() -> None:
         hold_out([ClassifyRecord(str(n), (f"l{n}",)) for n in range(20)], 0.1, seed=0)
 
 
+def test_copies_of_one_text_are_not_held_out() -> None:
+    copies = [ClassifyRecord("the same", "x")] * 4
+    with pytest.raises(InputError, match=r"one text and stay together.*data\.validation"):
+        hold_out(copies, 0.5, seed=0)
+
+
 def test_records_have_one_hash() -> None:
     records = [ClassifyRecord("a", "x"), ClassifyRecord("b", ("x", "y"), "c")]
     assert records_hash(records) == records_hash(list(records))

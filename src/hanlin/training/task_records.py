@@ -68,9 +68,11 @@ def hold_out(records: Sequence[T], share: float, *, seed: int) -> tuple[list[T],
         drawn = [at for at, held in zip(drawn, before, strict=False) if held < least]
     out = {at for first in drawn for at in together[first]}
     if not 0 < len(out) < len(records):
+        copies = len(together) == 1 < len(records)
+        apart = ", for all are about one text and stay together" if copies else ""
         raise InputError(
-            f"Of {len(records)} records {share:.2%} cannot be held out. Give more, or a validation "
-            "part of its own (data.validation)."
+            f"Of {len(records)} records {share:.2%} cannot be held out{apart}. Give more, or a "
+            "validation part of its own (data.validation)."
         )
     return (
         [record for at, record in enumerate(records) if at not in out],
