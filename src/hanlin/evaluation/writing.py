@@ -35,9 +35,6 @@ GLANCE = 200
 """Records written for a look while training, at most."""
 _LONGEST = 128
 """Tokens written for a look while training, where the objective does not say."""
-_CHUNK = 4
-"""Times `TOGETHER` texts between two reports of progress: sorted by length, they are padded
-little."""
 
 
 @dataclass(frozen=True)
@@ -88,14 +85,10 @@ def measure(
     if out := len(asked.fit) - len(records):
         notes += (f"{out} of {len(asked.fit)} records are too long for the model and left out.",)
     scorer.check(references)
-    said: list[str] = []
-    step = TOGETHER * _CHUNK
-    for first in range(0, len(prompts), step):
-        some = prompts[first : first + step]
-        found = generate(writer.network, writer.tokenizer, some, settings, together=together)
-        said += [sequences[0].text.strip() for sequences in found]
-        if progress is not None:
-            progress(len(some))
+    found = generate(
+        writer.network, writer.tokenizer, prompts, settings, together=together, progress=progress
+    )
+    said = [sequences[0].text.strip() for sequences in found]
     seconds = time.perf_counter() - begin
     way = signature(
         decode="beam" if settings.beams > 1 else "draw" if settings.draws else "greedy",

@@ -4,7 +4,7 @@ Every prompt is read by itself and every sequence has a cache row of its own, so
 batch changes nothing. Sequences that end leave the batch at once. Beam search is in `beam.py`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -107,18 +107,20 @@ def generate(
     *,
     together: int = 16,
     chunk: int = 512,
+    progress: Callable[[int], None] | None = None,
 ) -> list[list[Generation]]:
     """Continue prompts of token ids (an encoder-decoder: answer them); n sequences for each.
 
     together: sequences held in memory at a time. chunk: tokens of a prompt read in one pass.
-    Neither changes the result. Raises `InputError` for an empty or too long prompt, before
+    Neither changes the result. progress: told how many prompts were answered since it last was,
+    the longest first. Raises `InputError` for an empty or too long prompt, before
     anything runs.
     """
     prompts = [checked_prompt(model, tokenizer, prompt, sampling) for prompt in prompts]
     seed = _seed(sampling)
     width = max(1, together // max(sampling.n, sampling.beams))
-    # Like lengths together: their answers end at about the same time.
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    # Like lengths together: they are padded little. What does not fit into memory fails at once.
+    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     results: list[list[Generation]] = [[] for _ in prompts]
     for first in range(0, len(order), width):
         taken = order[first : first + width]
@@ -129,6 +131,8 @@ def generate(
             written = _together(model, tokenizer, some, sampling, seed=seed, chunk=chunk)
         for i, sequences in zip(taken, written, strict=True):
             results[i] = sequences
+        if progress is not None:
+            progress(len(taken))
     return results
 
 

@@ -50,17 +50,5 @@ def continued(
         room = context if pairs.reads_apart else context - sampling.max_new_tokens
         cut = sum(len(one) > room for one in ids)
         ids = [one[-room:] for one in ids]
-    # Longest first: what does not fit into memory fails at once.
-    order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
-    texts: list[list[str]] = [[] for _ in ids]
-    step = max(1, batch // sampling.n)
-    for first in range(0, len(order), step):
-        some = order[first : first + step]
-        answers = generate(
-            lm.network, lm.tokenizer, [ids[i] for i in some], sampling, together=batch
-        )
-        for i, each in zip(some, answers, strict=True):
-            texts[i] = [one.text for one in each]
-        if progress is not None:
-            progress(len(some))
-    return Continued(texts, cut)
+    answers = generate(lm.network, lm.tokenizer, ids, sampling, together=batch, progress=progress)
+    return Continued([[one.text for one in each] for each in answers], cut)
