@@ -1,4 +1,4 @@
-"""Answer the questions of `hanlin label` from the collection itself, in the place of a person.
+"""Answer the questions of `hanlin label` from labelled texts, in the place of a person.
 
 python examples/label/answer.py SMSSpamCollection runs/spam/round1/questions.csv
 """
@@ -7,13 +7,12 @@ import csv
 import sys
 from pathlib import Path
 
+from split import labelled
+
 
 def main() -> None:
     """Read the labels of the first argument; fill in the column "answer" of the second."""
-    known = {}
-    for line in Path(sys.argv[1]).read_text(encoding="utf-8").splitlines():
-        label, text = line.split("\t", 1)
-        known[text] = label
+    known = {text: label for label, text in labelled(Path(sys.argv[1]))}
     place = Path(sys.argv[2])
     with place.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
