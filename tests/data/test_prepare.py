@@ -254,7 +254,7 @@ def test_clean_documents_can_be_prepared_again(folder, tok, tmp_path):
     lines = [
         json.loads(line)
         for path in sorted(clean.path.glob("*.jsonl"))
-        if path.name != "units.jsonl"
+        if path.name != ".units.jsonl"
         for line in path.read_text(encoding="utf-8").splitlines()
     ]
     texts = [d.text for d in read_documents(folder) if len(d.text.strip()) >= 40]
@@ -262,7 +262,8 @@ def test_clean_documents_can_be_prepared_again(folder, tok, tmp_path):
     assert {line["source"] for line in lines} <= {str(p) for p in folder.rglob("*")}
     assert clean.tokens is None
     assert clean.dropped["shorter than 40 characters"] > 0
-    assert [d.text for d in read_documents(clean.path)] == texts
+    for named in (clean.path, f"{clean.path}/*.jsonl"):
+        assert [d.text for d in read_documents(named)] == texts
     shards = prepare(clean.path, tmp_path / "out", tokenizer=tok)
     assert shards.kept == len(texts)
     with pytest.raises(ConfigError, match="token shards"):

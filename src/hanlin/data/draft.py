@@ -1,7 +1,7 @@
 """The directory that preparing writes into: unit after unit, in order, and safe to kill at any
 moment.
 
-Each unit's data is appended to the shards, then one line to ``units.jsonl`` says where it lies.
+Each unit's data is appended to the shards, then one line to ``.units.jsonl`` says where it lies.
 What stands behind the last whole line was not finished and is cut off when the work goes on. So the
 bytes depend on the order of the units alone, and a unit can be copied out again by its key.
 """
@@ -20,7 +20,8 @@ import numpy as np
 from hanlin.data.units import Run, TextRun, TokenRun
 from hanlin.errors import HanlinError
 
-UNITS = "units.jsonl"
+UNITS = ".units.jsonl"
+"""Hidden, so that a pattern for the documents of the folder does not take it for one."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Layout:
         return (".jsonl",) if self.dtype is None else (".tokens.bin", ".index.bin")
 
     def header(self) -> dict[str, Any]:
-        """Return the first line of ``units.jsonl``."""
+        """Return the first line of ``.units.jsonl``."""
         return {"sides": list(self.sides), "dtype": self.dtype, "shard_size": self.shard_size}
 
 
@@ -256,7 +257,7 @@ class Store:
 
 
 def read_units(path: Path) -> tuple[dict[str, Any] | None, list[dict[str, Any]], list[int]]:
-    """Return the header and the records of a ``units.jsonl``, and where in it each of these ends; a
+    """Return the header and the records of a ``.units.jsonl``, and where in it each of these ends; a
     line that is not whole, and all after it, is left out."""
     lines: list[dict[str, Any]] = []
     sizes: list[int] = []
