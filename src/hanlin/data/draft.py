@@ -257,8 +257,8 @@ class Store:
 
 
 def read_units(path: Path) -> tuple[dict[str, Any] | None, list[dict[str, Any]], list[int]]:
-    """Return the header and the records of a ``.units.jsonl``, and where in it each of these ends; a
-    line that is not whole, and all after it, is left out."""
+    """Return the header and the records of a ``.units.jsonl``, and where in it each of these ends;
+    a line that is not whole, and all after it, is left out."""
     lines: list[dict[str, Any]] = []
     sizes: list[int] = []
     size = 0
