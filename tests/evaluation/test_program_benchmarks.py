@@ -51,7 +51,7 @@ def writing(lm: Any, monkeypatch: pytest.MonkeyPatch, *completions: str) -> Any:
     from hanlin.generation import Generation, Sampling
 
     def generate(
-        network: Any, tokenizer: Any, prompts: list[Any], sampling: Sampling, *, together: int
+        network: Any, tokenizer: Any, prompts: list[Any], sampling: Sampling, **how: Any
     ) -> list[list[Generation]]:
         texts = completions[: sampling.n]
         return [[Generation(text, (), "stop") for text in texts] for _ in prompts]
