@@ -17,9 +17,13 @@ def test_there_is_one_for_each_shape_and_one_in_chinese() -> None:
     assert len(EXAMPLES) >= 4
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
-def test_its_settings_are_accepted_as_they_stand(example: Path) -> None:
-    settings = read_config(example / "train.yaml", into=TrainConfig)
+@pytest.mark.parametrize(
+    "config",
+    [config for example in EXAMPLES for config in sorted(example.glob("train*.yaml"))],
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
+)
+def test_its_settings_are_accepted_as_they_stand(config: Path) -> None:
+    settings = read_config(config, into=TrainConfig)
     objective = settings.objective.build()
     if isinstance(settings.model, str):
         # Others would have to be there already, or are made by another example.
@@ -32,8 +36,8 @@ def test_its_settings_are_accepted_as_they_stand(example: Path) -> None:
     else:
         assert settings.tokenizer is not None
         assert settings.tokenizer.startswith("runs/")
-    config = new_config(fields.pop("family"), vocab_size=size, **fields)
-    assert config.shape in objective.shapes
+    built = new_config(fields.pop("family"), vocab_size=size, **fields)
+    assert built.shape in objective.shapes
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
