@@ -3,8 +3,14 @@
 import json
 
 import pytest
+import torch
 
+import hanlin as library
+from hanlin.models.directory import save_directory
+from hanlin.models.new import new_config
+from hanlin.models.transformer import Transformer
 from hanlin.text.augment import Noise, noisy
+from tiny_models import byte_tokenizer
 
 
 @pytest.fixture
@@ -31,6 +37,7 @@ def test_noisy_copies_stand_behind_their_originals(hanlin, table, tmp_path):
         "originals": 3,
         "copies": len(rows) - 3,
         "left_out": 6 - (len(rows) - 3),
+        "too_long": 0,
     }
     assert rows[0] == {"label": "1", "review": "the food was really good"}
     assert rows[1]["label"] == "1"
@@ -40,28 +47,44 @@ def test_noisy_copies_stand_behind_their_originals(hanlin, table, tmp_path):
     assert target.read_bytes() == before
 
 
-def test_back_translation_goes_through_two_models(hanlin, table, tmp_path, monkeypatch):
-    from hanlin.cli import augment
+@pytest.fixture
+def translators(tmp_path):
+    """Two encoder-decoders with first weights, which read 30 tokens."""
+    tokenizer = byte_tokenizer(chat=False)
+    sizes = {"hidden_size": 32, "num_layers": 1, "num_heads": 2, "max_context": 30}
+    config = new_config("vaswani", vocab_size=tokenizer.vocab_size, **sizes)
+    ends = {"eos_ids": tokenizer.eos_ids, "decoder_start_id": tokenizer.eos_ids[0]}
+    for seed, name in enumerate(("there", "back")):
+        torch.manual_seed(seed)
+        network = Transformer(config.with_changes(initializer_range=0.5, **ends)).eval()
+        save_directory(network, tmp_path / name, tokenizer=tokenizer)
+        (tmp_path / name / "generation_config.json").write_text(
+            '{"max_new_tokens": 6, "min_new_tokens": 6}'
+        )
+    return tmp_path / "there", tmp_path / "back"
 
-    heard = []
 
-    def translator(ref, done):
-        def translate(texts):
-            heard.append((ref, list(texts)))
-            done(len(texts))
-            return [f"{ref}({text})" for text in texts]
-
-        return translate
-
-    monkeypatch.setattr(augment, "_translator", translator)
-    target = tmp_path / "more.jsonl"
-    words = ("--method", "back-translation", "--there", "en-de", "--back", "de-en")
-    outcome = hanlin("augment", table, "-o", target, *words)
+def test_back_translation_goes_through_two_models(hanlin, tmp_path, translators):
+    texts = ["one token", "after the other " * 20, "the words of the emperor", "翰林院"]
+    source, target = tmp_path / "rows.jsonl", tmp_path / "more.jsonl"
+    source.write_text("".join(json.dumps({"text": text, "label": "a"}) + "\n" for text in texts))
+    ways = ("--there", translators[0], "--back", translators[1])
+    words = ("augment", source, "-o", target, "--method", "back-translation", *ways)
+    outcome = hanlin(*words, "--json")
     assert outcome.status == 0, outcome.err
-    copies = [row for row in rows_of(target) if "augmented" in row]
-    assert copies[1]["review"] == "de-en(en-de(terrible service))"
-    assert copies[1]["augmented"]["through"] == "en-de, de-en"
-    assert [ref for ref, _ in heard] == ["en-de", "de-en"]
+    there, back = (library.load(path) for path in translators)
+    short = [text for text in texts if len(text) < 100]
+    expected = [back(there(text)) for text in short]
+    assert len(set(expected)) == 3
+    copies = {row["augmented"]["of"]: row for row in rows_of(target) if "augmented" in row}
+    assert {of: row["text"] for of, row in copies.items()} == dict(
+        zip((1, 3, 4), expected, strict=True)
+    )
+    assert copies[1]["augmented"]["through"] == ", ".join(map(str, translators))
+    assert copies[1]["label"] == "a"
+    told = {name: outcome.json[name] for name in ("originals", "copies", "left_out", "too_long")}
+    assert told == {"originals": 4, "copies": 3, "left_out": 0, "too_long": 1}
+    assert "1 texts are longer than a translator reads" in hanlin(*words).out
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,20 @@ def test_a_text_gives_a_text_and_a_list_a_list(translator: Path, decoder: Path) 
         assert model([]) == []
 
 
+def test_it_tells_which_texts_it_can_read(translator: Path, decoder: Path) -> None:
+    for directory in (translator, decoder):
+        model = hanlin.load(directory, dtype="float32")
+        texts = [("one " * length).strip() for length in range(1, 130)]
+        fits = model.fits(texts)
+        longest = fits.index(False)
+        assert fits == [True] * longest + [False] * (129 - longest)
+        told: list[int] = []
+        model(texts[longest - 1 : longest], max_new_tokens=1, progress=told.append)
+        assert told == [1]
+        with pytest.raises(InputError, match="Shorten or split"):
+            model(texts[longest])
+
+
 def wild(directory: Path) -> Any:
     """The model with weights that make every text another one."""
     model = hanlin.load(directory, dtype="float32")

@@ -16,10 +16,8 @@ from hanlin.errors import ConfigError, InputError
 from hanlin.progress import Progress
 
 if TYPE_CHECKING:
-    from hanlin.text.augment import Augmented, Translate
+    from hanlin.text.augment import Augmented
 
-_AT_ONCE = 64
-"""Texts translated together."""
 _NOISE = ("rate", "edits", "copies", "seed")
 
 
@@ -87,12 +85,14 @@ def command(
     _refuse(method, there, back, noise)
     rows, place = read_texts(source, column, skip_bad=skip_bad)
     values = [dict(row.values) for row in rows]
+    too_long = 0
     if method == "noise":
         found = _noised(values, place, **noise)
     else:
         assert there is not None
         assert back is not None
-        found = _translated(values, place, there, back)
+        found, too_long = _translated(values, place, there, back)
+    nothing_new = found.left_out - too_long
     with whole_file(output) as file:
         for row in found.rows:
             print(json.dumps(row, ensure_ascii=False, default=str), file=file)
@@ -101,15 +101,21 @@ def command(
             "path": str(output),
             "originals": len(values),
             "copies": found.made,
-            "left_out": found.left_out,
+            "left_out": nothing_new,
+            "too_long": too_long,
         },
         as_json=as_json,
         text=say(
-            f"{len(values)} rows and {found.made} copies in {output}; {found.left_out} copies that "
+            f"{len(values)} rows and {found.made} copies in {output}; {nothing_new} copies that "
             "said nothing new were left out",
             f"{output} 中有原文 {len(values)} 行、副本 {found.made} 行；"
-            f"另有 {found.left_out} 个没有新内容的副本已舍去",
-        ),
+            f"另有 {nothing_new} 个没有新内容的副本已舍去",
+        )
+        + say(
+            f"; {too_long} texts are longer than a translator reads and have no copy",
+            f"；{too_long} 个文本超出翻译模型的长度，没有副本",
+        )
+        * (too_long > 0),
     )
 
 
@@ -151,34 +157,41 @@ def _noised(
     )
 
 
-def _translated(values: list[dict[str, Any]], place: str, there: str, back: str) -> "Augmented":
+def _translated(
+    values: list[dict[str, Any]], place: str, there: str, back: str
+) -> tuple["Augmented", int]:
+    """The rows with their copies, and how many texts were too long for a translator."""
     from hanlin.text.augment import with_translation
 
     with Progress("translate", total=2 * len(values), unit="texts") as progress:
-        return with_translation(
-            values,
-            _translator(there, progress.advance),
-            _translator(back, progress.advance),
-            through=f"{there}, {back}",
-            column=place,
-        )
+        ways = [_Translator(ref, progress.advance) for ref in (there, back)]
+        found = with_translation(values, *ways, through=f"{there}, {back}", column=place)
+    return found, sum(way.too_long for way in ways)
 
 
-def _translator(ref: str, done: Callable[[int], None]) -> "Translate":
-    from hanlin.tasks import Seq2SeqModel, load
+class _Translator:
+    """What a model makes of texts; nothing of those that it cannot read whole."""
 
-    model = load(ref)
-    if not isinstance(model, Seq2SeqModel):
-        raise InputError(f"{ref} is {model.kind} and translates nothing. Name a translation model.")
+    def __init__(self, ref: str, done: Callable[[int], None]) -> None:
+        from hanlin.tasks import Seq2SeqModel, load
 
-    def translate(texts: Sequence[str]) -> list[str]:
-        out: list[str] = []
-        for first in range(0, len(texts), _AT_ONCE):
-            some = texts[first : first + _AT_ONCE]
-            # A model may have written nothing on the way there.
-            made = iter(model([text for text in some if text.strip()]))
-            out += [next(made) if text.strip() else "" for text in some]
-            done(len(some))
-        return out
+        model = load(ref)
+        if not isinstance(model, Seq2SeqModel):
+            raise InputError(
+                f"{ref} is {model.kind} and translates nothing. Name a translation model."
+            )
+        self.model = model
+        self.done = done
+        self.too_long = 0
 
-    return translate
+    def __call__(self, texts: Sequence[str]) -> list[str]:
+        fits = self.model.fits(texts)
+        # A model may have written nothing on the way there.
+        read = [text for text, fit in zip(texts, fits, strict=True) if fit and text.strip()]
+        self.too_long += fits.count(False)
+        self.done(len(texts) - len(read))
+        made = iter(self.model(read, progress=self.done))
+        return [
+            next(made) if fit and text.strip() else ""
+            for text, fit in zip(texts, fits, strict=True)
+        ]

@@ -34,25 +34,35 @@ def checked_prompt(
                 "The prompt is empty and this model has no begin token. Give it some text."
             )
         ids = [begin]
-    longest = config.reads()
-    if config.shape == "encoder-decoder":
-        if longest is not None and len(ids) > longest:
-            raise InputError(
-                f"The prompt has {len(ids)} tokens; this model reads at most "
-                f"{config.max_context}. Shorten or split it."
-            )
+    longest = longest_prompt(config, sampling)
+    if longest is None or len(ids) <= longest:
         return ids
-    if longest is not None and len(ids) >= longest:
+    if config.shape == "encoder-decoder":
         raise InputError(
-            f"The prompt has {len(ids)} tokens and leaves no room for an answer: prompt and answer "
-            f"may have {config.max_context} together. Shorten or split the prompt."
+            f"The prompt has {len(ids)} tokens; this model reads at most "
+            f"{config.max_context}. Shorten or split it."
         )
-    if sampling.max_length is not None and len(ids) >= sampling.max_length:
+    if longest + 1 == sampling.max_length:
         raise InputError(
             f"The prompt has {len(ids)} tokens but max_length is {sampling.max_length}, prompt "
             "included. Raise max_length, or set max_new_tokens instead."
         )
-    return ids
+    raise InputError(
+        f"The prompt has {len(ids)} tokens and leaves no room for an answer: prompt and answer "
+        f"may have {config.max_context} together. Shorten or split the prompt."
+    )
+
+
+def longest_prompt(config: ModelConfig, sampling: Sampling) -> int | None:
+    """Tokens that a prompt may have, room for one more left where a decoder goes on behind it.
+
+    None where nothing limits them.
+    """
+    read = config.reads()
+    if config.shape == "encoder-decoder":
+        return read
+    limits = [limit for limit in (read, sampling.max_length) if limit is not None]
+    return min(limits) - 1 if limits else None
 
 
 def _check_ids(size: int, prompt: Sequence[int], sampling: Sampling) -> None:

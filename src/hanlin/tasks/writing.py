@@ -5,12 +5,13 @@ translator("A dog runs.")           # "Ein Hund rennt."
 translator(["A dog runs.", "Two."])  # a list for a list
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, overload
 
 from hanlin.data.template import Template
 from hanlin.errors import ConfigError, InputError
 from hanlin.generation import generate
+from hanlin.generation.prompts import longest_prompt
 from hanlin.models.transformer import Transformer
 from hanlin.tasks.language import LanguageModel
 from hanlin.tasks.model import texts_of
@@ -54,20 +55,44 @@ class Seq2SeqModel(LanguageModel):
                 f"{self.template.text!r}. Correct task.template in its hanlin.json."
             )
 
-    @overload
-    def __call__(self, text: str, *, together: int = ..., **sampling: Any) -> str: ...
+    def fits(self, texts: Sequence[str]) -> list[bool]:
+        """Whether the model can read each text whole and still has room to answer."""
+        longest = longest_prompt(self.network.config, self.settings())
+        read = self.template.read([text.strip() for text in texts], self.tokenizer)
+        return [longest is None or len(ids) <= longest for ids in read]
+
     @overload
     def __call__(
-        self, text: Sequence[str], *, together: int = ..., **sampling: Any
+        self,
+        text: str,
+        *,
+        together: int = ...,
+        progress: Callable[[int], None] | None = ...,
+        **sampling: Any,
+    ) -> str: ...
+    @overload
+    def __call__(
+        self,
+        text: Sequence[str],
+        *,
+        together: int = ...,
+        progress: Callable[[int], None] | None = ...,
+        **sampling: Any,
     ) -> list[str]: ...
     def __call__(
-        self, text: str | Sequence[str], *, together: int = TOGETHER, **sampling: Any
+        self,
+        text: str | Sequence[str],
+        *,
+        together: int = TOGETHER,
+        progress: Callable[[int], None] | None = None,
+        **sampling: Any,
     ) -> str | list[str]:
         """What the model writes for a text, or for each of a list, spaces around it left out.
 
         sampling: other settings of decoding than the model's own (beams, length_penalty,
-        max_new_tokens ...). together: sequences written at a time; changes no text. Raises
-        `InputError` for a text that is empty or too long, `ConfigError` for a setting.
+        max_new_tokens ...). together: sequences written at a time; changes no text. progress: told
+        how many texts were answered since it last was. Raises `InputError` for a text that is empty
+        or too long (`fits` tells), `ConfigError` for a setting.
         """
         settings = self.settings(**sampling)
         if settings.n > 1:
@@ -84,6 +109,7 @@ class Seq2SeqModel(LanguageModel):
             self.template.read([each.strip() for each in texts], self.tokenizer),
             settings,
             together=together,
+            progress=progress,
         )
         answers = [found[0].text.strip() for found in written]
         return answers[0] if isinstance(text, str) else answers

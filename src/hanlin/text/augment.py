@@ -159,6 +159,7 @@ def with_translation(
 ) -> Augmented:
     """The rows with, of each, what comes back when its text is translated `there` and `back`.
 
+    A translator gives an empty text for what it cannot translate: of that there is no copy.
     through: names the models, for the provenance. Raises as `with_noise` does.
     """
     given = _checked(rows, column)
