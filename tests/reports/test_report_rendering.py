@@ -171,6 +171,23 @@ def test_figures_are_not_cut() -> None:
     assert table.terminal(width=40, language="en").splitlines()[-1].endswith(interval)
 
 
+def test_names_of_columns_take_two_lines_where_they_have_no_room_on_one() -> None:
+    row = ("x" * 24, 0.123456, 0.5, 0.25)
+    heads = (("model", "模型"), ("precision (spam)", "精确率（垃圾短信）"), "unbreakable", "F1")
+    table = Table("", heads, (row,))
+    assert table.terminal(width=48, language="en").splitlines()[:3] == [
+        "                  precision",
+        "model                (spam)  unbreakable      F1",
+        "────────────  ─────────────  ───────────  ──────",
+    ]
+    assert table.terminal(width=48, language="zh").splitlines()[:2] == [
+        "               精确率（垃圾",
+        "模型                 短信）  unbreakable      F1",
+    ]
+    assert "unbreakab…" in table.terminal(width=42, language="en").splitlines()[1]
+    assert len(table.terminal(width=80, language="en").splitlines()) == 3
+
+
 @given(st.floats(1e-12, 1e12), st.floats(1.001, 1e6), st.booleans())
 def test_ticks_lie_inside_are_few_and_told_apart(low: float, factor: float, log: bool) -> None:
     ends = Scale(low, low * factor, log)

@@ -13,6 +13,7 @@ from functools import lru_cache
 SPARKS = "▁▂▃▄▅▆▇█"
 _LARGEST = 1e300
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_PIECES = re.compile(r"\s+|[^\s\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]+|.")
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -73,7 +74,7 @@ def wrap(text: str, cells: int) -> list[str]:
     lines = []
     for line in plain_lines(text):
         row, used = "", 0
-        for word in re.findall(r"\s+|[^\s\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]+|.", line):
+        for word in _PIECES.findall(line):
             wide = width(word)
             if used + wide > cells and used:
                 lines.append(row.rstrip())
@@ -87,6 +88,11 @@ def wrap(text: str, cells: int) -> list[str]:
             row, used = row + word, used + width(word)
         lines.append(row.rstrip())
     return lines
+
+
+def unbroken(text: str) -> int:
+    """Return how many cells the longest piece takes that `wrap` keeps on one line where it can."""
+    return max(map(width, _PIECES.findall(text)), default=0)
 
 
 def spark(values: Sequence[float], cells: int, *, log: bool = False) -> str:

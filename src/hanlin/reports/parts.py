@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from hanlin.reports.cells import cut, pad, plain, plain_lines, width, wrap
+from hanlin.reports.cells import cut, pad, plain, plain_lines, unbroken, width, wrap
 from hanlin.reports.part import heading, jsonable, section, shown, words_data
 from hanlin.reports.words import Language, Words, markup, number, say
 
@@ -38,8 +38,8 @@ class Table:
                 raise ValueError(f"A row of {len(row)} cells under {len(self.columns)} columns.")
 
     def terminal(self, *, width: int, language: Language) -> str:
-        """Return the table with aligned columns; the widest are cut where it does not fit, but
-        for figures, which stay whole."""
+        """Return the table with aligned columns; where it does not fit the widest are cut, but for
+        figures, which stay whole, and names of columns, which take two lines where that helps."""
         head = [shown(column, language) for column in self.columns]
         body = [[plain(self._text(cell, language)) for cell in row] for row in self.rows]
         widths = _fitting(_columns(head, body), width)
@@ -54,7 +54,10 @@ class Table:
 
         lines = heading(self.title, language, width)
         if any(head):
-            lines += [line(head), "  ".join("─" * room for room in widths)]
+            names = [_in_two(name, room) for name, room in zip(head, widths, strict=True)]
+            above, below = zip(*names, strict=True)
+            lines += [line(above)] if any(above) else []
+            lines += [line(below), "  ".join("─" * room for room in widths)]
         lines += [line(row) for row in body]
         if self.note:
             lines += wrap(say(self.note, language), width)
@@ -221,6 +224,12 @@ def _columns(head: list[str], body: list[list[str]]) -> list[list[str]]:
 
 def _widest(texts: Sequence[str]) -> int:
     return max((width(text) for text in texts), default=0)
+
+
+def _in_two(name: str, room: int) -> tuple[str, str]:
+    """A column's name on two lines where it has no room on one and its words have on two."""
+    parts = wrap(name, room)
+    return (parts[0], parts[1]) if len(parts) == 2 and unbroken(name) <= room else ("", name)
 
 
 def _fitting(columns: list[list[str]], room: int) -> list[int]:
