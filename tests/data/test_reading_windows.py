@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanlin.data.reading_windows import (
-    PairFrame,
     Pieces,
     ask,
     cut,
@@ -21,6 +20,7 @@ from hanlin.data.reading_windows import (
 from hanlin.errors import ConfigError
 from hanlin.tokenizers import train
 from hanlin.tokenizers.fitting import fit
+from hanlin.tokenizers.pair_frame import PairFrame
 from tiny_models import CORPUS, byte_tokenizer, word_tokenizer
 
 QUESTION = "什么是词元？ What is a token?"

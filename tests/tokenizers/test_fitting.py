@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
 from hanlin.errors import ConfigError
@@ -59,3 +60,12 @@ def test_a_tokenizer_with_a_place_for_pairs_keeps_it() -> None:
     found = fit(tokenizer, PAIRS, length=96)
     for ids, types, pair in zip(found.ids, found.types or [], PAIRS, strict=True):
         assert (ids, types) == tokenizer.encode_pair(*pair)
+
+
+def test_texts_that_nothing_sets_apart_are_an_error() -> None:
+    tokenizer = word_tokenizer()
+    tokenizer.backend.post_processor = TemplateProcessing(single="$A", pair="$A:0 $B:1")
+    tokenizer.eos_id = None
+    assert tokenizer.encode("\n", add_special_tokens=False) == []
+    with pytest.raises(ConfigError, match="nothing to put between"):
+        fit(tokenizer, [("a", "b")], length=20)

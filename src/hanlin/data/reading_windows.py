@@ -12,7 +12,7 @@ import numpy as np
 from hanlin.data.examples import Ids
 from hanlin.errors import ConfigError
 from hanlin.tokenizers import Tokenizer
-from hanlin.tokenizers.fitting import separator
+from hanlin.tokenizers.pair_frame import PairFrame
 
 Span = tuple[int, int]
 
@@ -39,71 +39,6 @@ class Window:
     """Where in `ids` the token `start` of the text stands."""
     start: int
     stop: int
-
-
-@dataclass(frozen=True)
-class PairFrame:
-    """The special tokens around a question and its text, as the tokenizer puts them, and the type
-    of every token: before the first text, between the two, after the second. Where it puts nothing
-    between them, `fitting.separator` stands there, as in all pairs."""
-
-    before: Ids
-    between: Ids
-    after: Ids
-    types: tuple[Ids, int, Ids, int, Ids]
-    """Of `before`, of the first text, of `between`, of the second text, of `after`."""
-
-    @classmethod
-    def of(cls, tokenizer: Tokenizer) -> "PairFrame":
-        """What `tokenizer` puts around two texts. Raises `ConfigError` where it spells no text or
-        has nothing to set two apart with."""
-        for number in range(tokenizer.vocab_size):
-            text = tokenizer.decode([number]).strip()
-            if number in tokenizer.special_ids or not text:
-                continue
-            bare = tokenizer.encode(text, add_special_tokens=False)
-            if len(bare) == 1 and bare[0] not in tokenizer.special_ids:
-                break
-        else:
-            raise ConfigError("The tokenizer spells no text at all. Take another model.")
-        ids, types = (np.array(x, dtype=np.int64) for x in tokenizer.encode_pair(text, text))
-        places = np.flatnonzero(ids == bare[0])
-        if len(places) != 2:
-            raise ConfigError("The tokenizer does not keep two texts apart. Take another model.")
-        a, b = places.tolist()
-        between, types_between = ids[a + 1 : b], types[a + 1 : b]
-        first, second, after = int(types[a]), int(types[b]), types[b + 1 :]
-        if not len(between):
-            between = np.array(separator(tokenizer), dtype=np.int64)
-            first, second = 0, 1
-            types_between, after = np.zeros_like(between), np.ones_like(after)
-        if not len(between):
-            raise ConfigError(
-                "The tokenizer has nothing to put between a question and its text: no end token, "
-                "and no new line. Take another model."
-            )
-        return cls(ids[:a], between, ids[b + 1 :], (types[:a], first, types_between, second, after))
-
-    @property
-    def size(self) -> int:
-        """How many special tokens it adds."""
-        return len(self.before) + len(self.between) + len(self.after)
-
-    def around(self, first: Ids, second: Ids) -> tuple[Ids, Ids]:
-        """The ids of both texts with the frame around them, and the type of each [T]."""
-        types = self.types
-        return (
-            np.concatenate([self.before, first, self.between, second, self.after]),
-            np.concatenate(
-                [
-                    types[0],
-                    np.full(len(first), types[1]),
-                    types[2],
-                    np.full(len(second), types[3]),
-                    types[4],
-                ]
-            ),
-        )
 
 
 def pieces_of(text: str, tokenizer: Tokenizer) -> Pieces:

@@ -9,12 +9,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from hanlin.data.reading_windows import PairFrame, Pieces, Window, ask, pieces_of
+from hanlin.data.reading_windows import Pieces, Window, ask, pieces_of
 from hanlin.data.spans import Answer, best_answers
 from hanlin.errors import ConfigError, InputError
 from hanlin.models.transformer import Transformer
 from hanlin.tasks.model import Model, texts_of
 from hanlin.tokenizers import Tokenizer
+from hanlin.tokenizers.pair_frame import PairFrame
 from hanlin.training.objectives.extract import MAX_ANSWER, STRIDE
 from hanlin.training.span_scores import window_length, window_scores
 

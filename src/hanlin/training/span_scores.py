@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hanlin.data.reading_windows import PairFrame, Pieces, Window, ask, pieces_of
+from hanlin.data.reading_windows import Pieces, Window, ask, pieces_of
 from hanlin.data.spans import best_answers, best_threshold
 from hanlin.data.squad import Question
 from hanlin.metrics import cmrc_values, squad_values
 from hanlin.metrics.examples import mostly_han
 from hanlin.models.transformer import Transformer
 from hanlin.tokenizers import Tokenizer
+from hanlin.tokenizers.pair_frame import PairFrame
 
 LENGTH = 384
 """Tokens of a window at most, the question included (Devlin et al. 2019 take as many)."""

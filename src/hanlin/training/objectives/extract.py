@@ -16,13 +16,14 @@ from torch import Tensor
 
 from hanlin.data.batch import Batch
 from hanlin.data.examples import Ids
-from hanlin.data.reading_windows import PairFrame, Pieces, Window, ask, pieces_of
+from hanlin.data.reading_windows import Pieces, Window, ask, pieces_of
 from hanlin.data.squad import Question, columns_of, read_questions
 from hanlin.errors import ConfigError
 from hanlin.models.config import ModelConfig
 from hanlin.models.heading import with_head
 from hanlin.models.transformer import Transformer
 from hanlin.tokenizers import Tokenizer
+from hanlin.tokenizers.pair_frame import PairFrame
 from hanlin.training.objectives.rows import real, stacked
 
 if TYPE_CHECKING:
