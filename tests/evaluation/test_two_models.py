@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tiny_tasks import rows, write_table
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import hanlin
 from hanlin.data.classify_records import ClassifyRecord
@@ -140,6 +142,49 @@ def test_preferences_are_those_that_all_models_can_read(tmp_path):
     assert found.others[0].metrics == alone.metrics
     assert found.others[0].behind["chosen_likelier"].test == "mcnemar"
     assert any(f"{20 - found.documents} of 20 examples are longer" in note for note in found.notes)
+
+
+def test_preferences_beside_another_model_have_the_rewards_of_dpo(tmp_path):
+    """As a plain loop over transformers has them: beta times what an answer gained."""
+    models = [save_decoder(tmp_path / str(seed), seed=seed) for seed in (0, 1)]
+    turns = ["a token", "the words of the emperor", "翰林院", "until it ends", "a word"]
+    pairs = [(a, b) for a in turns for b in turns if a < b]
+    file = tmp_path / "pairs.jsonl"
+    lines = [{"prompt": "What?", "chosen": a, "rejected": b} for a, b in pairs]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    found = hanlin.evaluate(models[0], file, against=[models[1]], objective="prefer")
+
+    def spoken(directory, answer):
+        tokenizer = AutoTokenizer.from_pretrained(directory)
+        network = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+        asked = [{"role": "user", "content": "What?"}]
+        prompt = tokenizer.apply_chat_template(asked, add_generation_prompt=True, tokenize=False)
+        whole = tokenizer.apply_chat_template(
+            [*asked, {"role": "assistant", "content": answer}], tokenize=False
+        )
+        start = len(tokenizer(prompt)["input_ids"])
+        ids = torch.tensor([tokenizer(whole)["input_ids"]])
+        with torch.no_grad():
+            logp = network(ids).logits.double().log_softmax(-1)
+        return sum(logp[0, at - 1, ids[0, at]].item() for at in range(start, ids.shape[1]))
+
+    gained = {turn: spoken(models[0], turn) - spoken(models[1], turn) for turn in turns}
+    margins = [0.1 * (gained[a] - gained[b]) for a, b in pairs]
+    first = found.model.metrics
+    assert next(iter(first)) == "preference_accuracy"
+    right = sum(margin > 0 for margin in margins) / len(pairs)
+    assert first["preference_accuracy"].value == pytest.approx(right)
+    assert first["reward_margin"].value == pytest.approx(sum(margins) / len(pairs), abs=1e-3)
+    assert "preference_accuracy" not in found.others[0].metrics
+    assert any("gained more on" in note for note in found.notes)
+    same = hanlin.evaluate(models[0], file, against=[models[0]], objective="prefer")
+    assert same.model.metrics["preference_accuracy"].value == 0.5
+    only = ["reward_margin"]
+    picked = hanlin.evaluate(models[0], file, against=[models[1]], objective="prefer", metrics=only)
+    assert list(picked.model.metrics) == only
+    assert picked.model.metrics["reward_margin"] == first["reward_margin"]
+    with pytest.raises(ConfigError, match="no metric 'reward_margin'"):
+        hanlin.evaluate(models[0], file, objective="prefer", metrics=only)
 
 
 def test_language_models_of_other_shapes_are_refused_before_any_is_measured(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(p for p in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))
-PAIRS = [("docs/architecture.md", "docs/architecture.zh.md")]
+ARCHITECTURE = ("docs/architecture.md", "docs/architecture.zh.md")
 
 
 def rooms() -> list[str]:
@@ -25,7 +25,7 @@ def test_every_module_and_package_of_hanlin_is_a_room() -> None:
     assert found - {"py"} == set(rooms())
 
 
-@pytest.mark.parametrize("document", PAIRS[0])
+@pytest.mark.parametrize("document", ARCHITECTURE)
 def test_the_architecture_lists_the_rooms_in_the_order_of_imports(document: str) -> None:
     table = re.findall(r"^\| (`.+?) \|", (ROOT / document).read_text("utf-8"), re.MULTILINE)
     listed = [name for row in table for name in re.findall(r"`(\w+)`", row)]
@@ -33,14 +33,33 @@ def test_the_architecture_lists_the_rooms_in_the_order_of_imports(document: str)
     assert listed[2:] == rooms()[2:]
 
 
-@pytest.mark.parametrize(("english", "chinese"), PAIRS)
-def test_both_languages_have_the_same_sections_and_drawing(english: str, chinese: str) -> None:
-    texts = [(ROOT / name).read_text("utf-8") for name in (english, chinese)]
-    headings = [re.findall(r"^(#+) ", text, re.MULTILINE) for text in texts]
-    assert headings[0] == headings[1]
+def test_both_languages_have_the_same_drawing() -> None:
+    texts = [(ROOT / name).read_text("utf-8") for name in ARCHITECTURE]
     arrows = [re.findall(r"^ {4}(\w+(?: & \w+)*) -", text, re.MULTILINE) for text in texts]
     assert arrows[0] == arrows[1]
     assert len(arrows[0]) > 10
+
+
+@pytest.mark.parametrize(
+    "english",
+    [path for path in sorted(ROOT.glob("docs/*.md")) if not path.stem.endswith(".zh")],
+    ids=lambda path: path.stem,
+)
+def test_both_languages_have_the_same_sections(english: Path) -> None:
+    texts = [path.read_text("utf-8") for path in (english, english.with_suffix(".zh.md"))]
+    headings = [re.findall(r"^(#+) ", text, re.MULTILINE) for text in texts]
+    assert headings[0] == headings[1]
+
+
+def test_both_languages_have_the_same_measurements() -> None:
+    english, chinese = (
+        [
+            sorted(re.findall(r"\d(?:[\d.,]*\d)?", row))
+            for row in re.findall(r"^\|.*", (ROOT / name).read_text("utf-8"), re.MULTILINE)
+        ]
+        for name in ("docs/benchmarks.md", "docs/benchmarks.zh.md")
+    )
+    assert english == chinese
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))

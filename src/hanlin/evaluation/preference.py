@@ -1,13 +1,16 @@
 """Judging preferences: how often the chosen answer is the likelier one.
 
-By the sum of the log probabilities of an answer's tokens, which favours short answers, and by their
-mean. A model tuned on preferences is compared with the one it began as: `hanlin evaluate A B DATA`.
+By the sum of the log probabilities of an answer's tokens, which favours short answers, and by
+their mean. Beside the model that it began as (`hanlin evaluate A B DATA`) also by the reward of
+DPO: which answer gained more.
 """
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from hanlin.data.batch import IGNORE
@@ -66,6 +69,32 @@ def measure(
         predictions=by_sum.T.tolist(),
         seconds=time.perf_counter() - begin,
         notes=examples.notes,
+    )
+
+
+def rewarded(judged: Judged, reference: Judged, *, beta: float, seed: int = 0) -> Judged:
+    """With preference_accuracy (0 to 1) and reward_margin (nats) before the other metrics.
+
+    An answer's reward is `beta` times what its log probability gained against `reference`, which
+    was asked about the same pairs (Rafailov et al. 2023); of equal rewards half counts as right, as
+    in `Prefer.measure`.
+    """
+    gap, before = (np.array(one.predictions) @ [1.0, -1.0] for one in (judged, reference))
+    margins = beta * (gap - before)
+    about = f"reference:{reference.name}|beta:{beta:g}"
+    units = {
+        "preference_accuracy": mean(np.heaviside(margins, 0.5), about=about),
+        "reward_margin": mean(margins, about=about),
+    }
+    note = (
+        f"preference_accuracy: of how many pairs the chosen answer gained more on {reference.name} "
+        f"than the rejected one; reward_margin: how much more, in nats times beta ({beta:g})."
+    )
+    return replace(
+        judged,
+        metrics={name: of.score(seed=seed) for name, of in units.items()} | dict(judged.metrics),
+        units=units | dict(judged.units),
+        notes=(*judged.notes, note),
     )
 
 

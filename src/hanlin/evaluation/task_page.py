@@ -42,6 +42,8 @@ NAMES: dict[str, Words] = {
     "distinct2": "distinct-2",
     "spearman": "Spearman",
     "mrr": "MRR",
+    "preference_accuracy": ("preference accuracy", "偏好准确率"),
+    "reward_margin": ("reward margin", "奖励差"),
     "chosen_likelier": ("chosen likelier", "优选更可能"),
     "chosen_likelier_per_token": ("per token", "按词元"),
 }

@@ -116,10 +116,16 @@ def evaluate_task(
         own["metric_settings"] = request.metric_settings
     elif task == "classify":
         own = _labels((model, *others), request.positive, notes)
-    asked = {"task": task, "metrics": request.metrics, "seed": seed, **own}
+    against = task == "prefer" and bool(others)
+    asked = {"task": task, "metrics": None if against else request.metrics, "seed": seed, **own}
     overlap = _overlap(records, request, notes)  # before hours of work, not after
-    found = [_measured(one, records, asked) for one in (model, *others)]
-    first, beside = found[0], found[1:]
+    first, *beside = (_measured(one, records, asked) for one in (model, *others))
+    if against:
+        from hanlin.evaluation import preference
+
+        first = preference.rewarded(first, beside[0], beta=objective.beta, seed=seed)
+        first = first.only(request.metrics)
+        beside = [one.only([n for n in one.metrics if n in first.metrics]) for one in beside]
     judges: list[Judged] = []
     trained_on: tuple[str, ...] = ()
     if task == "classify" and request.baselines != ():
