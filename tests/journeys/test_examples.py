@@ -13,8 +13,10 @@ from hanlin.training.config import TrainConfig
 EXAMPLES = sorted(path.parent for path in Path(__file__).parents[2].glob("examples/*/train.yaml"))
 
 
-def test_there_is_one_for_each_shape_and_one_in_chinese() -> None:
-    assert len(EXAMPLES) >= 4
+@pytest.mark.parametrize("name", ["README.md", "README.zh.md"])
+def test_the_index_leads_to_each(name: str) -> None:
+    index = (EXAMPLES[0].parent / name).read_text(encoding="utf-8")
+    assert {path.name for path in EXAMPLES} == set(re.findall(r"\[([\w-]+)\]\(\1\)", index))
 
 
 @pytest.mark.parametrize(
