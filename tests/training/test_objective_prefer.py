@@ -156,6 +156,28 @@ def test_with_lora_the_reference_is_the_model_without_it() -> None:
     assert moved == set(lora_parameters(model))
 
 
+@pytest.mark.parametrize("lora", [True, False])
+def test_nothing_is_preferred_before_the_first_step(lora: bool) -> None:
+    """Also in bfloat16 while gradients are made, where other kernels would round otherwise."""
+    objective = Prefer(beta=1.0)
+    model = model_of(
+        dtype=torch.float32, hidden_size=576, num_heads=9, initializer_range=0.3
+    ).train()
+    if lora:
+        apply_lora(model, LoraSettings(rank=4))
+    else:
+        objective = objective.against(copy.deepcopy(model))
+    pairs = [pair("What?", "A part of a text. " * n, "The academy. " * n) for n in (3, 5, 8)]
+    examples = objective.examples(pairs, tokenizer=tokenizer_of(), length=250, seed=0)
+    batch = objective.collate([examples.example(n, 0) for n in range(3)])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = objective.loss(model, batch)
+        with torch.no_grad():
+            silent = objective.loss(model, batch)
+    assert loss.requires_grad
+    assert loss.item() == silent.item() == pytest.approx(3 * math.log(2), rel=1e-7)
+
+
 def test_without_a_reference_it_says_so() -> None:
     objective = Prefer()
     examples = objective.examples(PAIRS, tokenizer=tokenizer_of(), length=128, seed=0)

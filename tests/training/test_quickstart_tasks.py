@@ -3,6 +3,7 @@ through."""
 
 import json
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,20 @@ def test_preferences_are_learnt_slowly_and_not_often(tmp_path: Path) -> None:
          "duration": "1 step", "output": "x"}, into=TrainConfig,
     )  # fmt: skip
     assert optimizer_of(bare, network, tell=lambda text: None).lr == settings.optimizer.lr
+
+
+def test_pairs_that_are_too_long_are_not_said_to_fit(tmp_path: Path) -> None:
+    given = given_for("prefer", tmp_path)
+    rows = Path(given["data"]).read_text(encoding="utf-8").splitlines()
+    long = [{**json.loads(row), "preferred": "a word " * 200} for row in rows[:10]]
+    lines = [json.dumps(row) for row in long] + rows[10:]
+    Path(given["data"]).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    settings, choice = settle(given)
+    assert choice is not None
+    assert settings.batch.length == 96  # all that the model reads
+    shares = [re.findall(r"(\d+) % of the records are shorter", line) for line in choice.lines()]
+    [share] = [int(found[0]) for found in shares if found]
+    assert share == pytest.approx(75, abs=6)  # a tenth is kept out, by chance
 
 
 def test_a_teacher_of_text_is_refused_with_the_remedy(tmp_path: Path) -> None:

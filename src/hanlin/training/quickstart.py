@@ -31,6 +31,8 @@ from hanlin.training.surveying import model_of
 
 _LOOKED = 5000
 """Records whose lengths are measured."""
+_FAR = 1 << 20
+"""Tokens of a pair at most where nothing limits what a model reads."""
 _ROOM = 8192
 """Tokens that are held between the passes at a time: some hundred megabytes in a small model."""
 _READINGS = 20_000
@@ -296,19 +298,28 @@ def _length(
     not cut but left out."""
     longest = 512 if model.shape == "encoder" else 1024
     longest = model.reads(longest) or longest
+    prefer = config.objective.task == "prefer"
+    far = (model.reads() or _FAR) if prefer else longest  # pairs that are longer are not there
     tokenizer = Tokenizer.load(resolve(str(config.tokenizer or config.model)))
     some = sampled(records, _LOOKED)
-    examples = objective.examples(some, tokenizer=tokenizer, length=longest, seed=config.seed)
+    examples = objective.examples(some, tokenizer=tokenizer, length=far, seed=config.seed)
     if examples.lengths is None:
         return longest, Reason(
             f"batch.length: {longest} tokens, which records are packed into.",
             f"batch.length：{longest} 个词元，记录打包其中。",
         )
     lengths, share = sides(examples.lengths).max(1), 95
-    if config.objective.task == "prefer":
+    if prefer:
         lengths, share = lengths / 2, 100  # of both conversations
+        lengths = np.append(lengths, np.full(len(some) - len(lengths), far + 1))
     needed = float(np.quantile(lengths, share / 100))
     length = int(min(longest, max(16, -(-needed // 8) * 8)))
+    if needed >= longest:
+        share = int(100 * np.mean(lengths < longest))
+        return length, Reason(
+            f"batch.length: {length} tokens; {share} % of the records are shorter.",
+            f"batch.length：{length} 个词元；{share}% 的记录比这短。",
+        )
     return length, Reason(
         f"batch.length: {length} tokens; {share} % of the records have at most {needed:.0f}.",
         f"batch.length：{length} 个词元；{share}% 的记录不超过 {needed:.0f} 个。",

@@ -163,18 +163,21 @@ class Prefer:
         losses = self.losses(policy, reference).double()
         return torch.stack([losses.sum(), right.sum(), margins.sum()])
 
-    @torch.no_grad()
     def _of_reference(self, model: Transformer, batch: Batch) -> Tensor:
-        """The answers' log probabilities under the reference [2B]."""
+        """The answers' log probabilities under the reference [2B], without gradients.
+
+        Made in the caller's grad mode, by the same kernels as those of the model: those of
+        `torch.no_grad` round otherwise, in bfloat16 by as much as an answer gains in an epoch.
+        """
         if self._reference is not None:
-            return answers(self._reference.to(batch.ids.device), batch)
+            return answers(self._reference.to(batch.ids.device), batch).detach()
         if model.adapters is None or model.adapters.active is None:
             raise ConfigError(
                 "Preferences are learnt against a model that does not change, and there is none. "
                 "Set method: lora, or start from a model (Prefer.against)."
             )
         with disabled(model), _still(model):
-            return answers(model, batch)
+            return answers(model, batch).detach()
 
 
 def answers(model: Transformer, batch: Batch) -> Tensor:
