@@ -168,6 +168,8 @@ def test_the_chosen_answer_is_the_likelier_one_as_often_as_a_plain_sum_says(tmp_
     ]
     found = preference.measure(model, given)
     by_sum = np.array(found.predictions)
+    alone = [preference.measure(model, [one]).predictions[0] for one in given]
+    np.testing.assert_allclose(by_sum, alone, rtol=1e-4)
     assert found.metrics["chosen_likelier"].value == (by_sum[:, 0] > by_sum[:, 1]).mean()
     # Every pair comes both ways round, so each way is likelier half of the time.
     assert found.metrics["chosen_likelier"].value == pytest.approx(0.5)
