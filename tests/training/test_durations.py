@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hanlin.config import read_config, to_plain
@@ -112,6 +112,7 @@ DURATIONS = st.builds(
 
 
 @quick
+@example(Duration(tokens=1_014_425_010))
 @given(DURATIONS)
 def test_what_is_written_reads_back(duration: Duration) -> None:
     assert read(to_plain(duration)) == duration

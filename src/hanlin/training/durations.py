@@ -151,8 +151,10 @@ def _short(amount: float, unit: str) -> str:
     shown = repr(float(amount)).removesuffix(".0") if amount < 1e16 else repr(amount)
     if unit == "tokens":
         for scale, letter in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
-            if amount >= scale and amount * 100 % scale == 0:
-                shown = f"{amount / scale:g}{letter}"
+            brief = f"{amount / scale:g}{letter}"
+            # Six digits at most are shown, and none may be lost.
+            if amount >= scale and amount * 100 % scale == 0 and _amount(brief, unit) == amount:
+                shown = brief
                 break
     return f"{shown} {unit.removesuffix('s') if amount == 1 else unit}"
 
