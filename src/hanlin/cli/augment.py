@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -187,11 +188,8 @@ class _Translator:
     def __call__(self, texts: Sequence[str]) -> list[str]:
         fits = self.model.fits(texts)
         # A model may have written nothing on the way there.
-        read = [text for text, fit in zip(texts, fits, strict=True) if fit and text.strip()]
+        taken = [fit and bool(text.strip()) for text, fit in zip(texts, fits, strict=True)]
         self.too_long += fits.count(False)
-        self.done(len(texts) - len(read))
-        made = iter(self.model(read, progress=self.done))
-        return [
-            next(made) if fit and text.strip() else ""
-            for text, fit in zip(texts, fits, strict=True)
-        ]
+        self.done(taken.count(False))
+        made = iter(self.model(list(compress(texts, taken)), progress=self.done))
+        return [next(made) if take else "" for take in taken]
