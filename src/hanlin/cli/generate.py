@@ -1,4 +1,5 @@
-"""``hanlin generate``: continue a text, streamed where one sequence is asked for."""
+"""``hanlin generate``: continue a text, streamed where one sequence is asked for, or fill in what
+belongs before another."""
 
 import sys
 import time
@@ -23,13 +24,25 @@ if TYPE_CHECKING:
 )
 @click.argument("model")
 @click.argument("prompt")
+@click.option(
+    "--suffix",
+    metavar="TEXT",
+    help=say(
+        "Fill in what belongs between PROMPT and this text, by a model that learnt to.",
+        "补出 PROMPT 与此文本之间的内容；模型须学过填空。",
+    ),
+)
 @options.sampling
 @options.several
 @options.dtype
 @options.as_json
-def command(model: str, prompt: str, dtype: str, as_json: bool, **settings: Any) -> None:
+def command(
+    model: str, prompt: str, suffix: str | None, dtype: str, as_json: bool, **settings: Any
+) -> None:
     """Generate and print."""
     prompt = read_stdin() if prompt == "-" else check_text(prompt, name="PROMPT")
+    if suffix is not None:
+        check_text(suffix, name="--suffix")
     wanted = options.given(settings)
 
     from hanlin.tasks import LanguageModel, load
@@ -40,8 +53,12 @@ def command(model: str, prompt: str, dtype: str, as_json: bool, **settings: Any)
     sampling = lm.settings(**wanted)
     options.note_unused_seed(wanted, sampling)
     start = time.perf_counter()
-    if as_json or sampling.n > 1 or sampling.beams > 1:
-        results = lm.generate(prompt, **wanted)
+    if suffix is not None or as_json or sampling.n > 1 or sampling.beams > 1:
+        results = (
+            lm.generate(prompt, **wanted)
+            if suffix is None
+            else lm.infill(prompt, suffix, **wanted)
+        )
         texts = [result.text for result in results]
         if len(texts) > 1:
             texts = [f"[{number}] {text}" for number, text in enumerate(texts, 1)]

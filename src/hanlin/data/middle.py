@@ -37,16 +37,23 @@ class Marks:
     middle: int
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer) -> Self:
-        """Those of a tokenizer. Raises `InputError` where it has none."""
+    def find(cls, tokenizer: Tokenizer) -> Self | None:
+        """Those of a tokenizer; None where it has none."""
         for form in FORMS:
-            ids = [tokenizer.id(token) for token in form]
-            prefix, suffix, middle = ids
+            prefix, suffix, middle = (tokenizer.id(token) for token in form)
             if prefix is not None and suffix is not None and middle is not None:
                 return cls(prefix, suffix, middle)
+        return None
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> Self:
+        """Those of a tokenizer. Raises `InputError` where it has none."""
+        if (found := cls.find(tokenizer)) is not None:
+            return found
         raise InputError(
             "The tokenizer has no tokens that mark a prefix, a suffix and a middle. Use a model of "
-            f"code that has them, or learn a tokenizer with {', '.join(FORMS[0])}."
+            "code that has them, or train one: objective: {name: causal-lm, fim: 0.5} and "
+            f"tokenizer: {{special_tokens: [{', '.join(FORMS[0])}]}}."
         )
 
     def psm(self, prefix: list[int], suffix: list[int]) -> list[int]:

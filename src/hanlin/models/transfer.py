@@ -5,6 +5,11 @@ import torch
 from hanlin.models.families import family_of
 from hanlin.models.transformer import Transformer
 
+_TABLES = ("embedding.weight", "head.projection.weight", "head.projection.bias")
+"""What has a row for each token of the vocabulary."""
+_NEAR = 0.1
+"""How far new rows are drawn from the mean, in standard deviations of each column."""
+
 
 @torch.no_grad()
 def take_weights(network: Transformer, reference: Transformer) -> list[str]:
@@ -13,7 +18,9 @@ def take_weights(network: Transformer, reference: Transformer) -> list[str]:
     A weight is the same where its name and its shape are. One of a head must also be stored under
     the same name by its family (a masked language model's dense layer is not a classifier's). Of
     the last layer of a head with labels the rows are taken label by label; it is among the names
-    returned where `network` has a label that `reference` lacks.
+    returned where `network` has a label that `reference` lacks. Of a table of the vocabulary that
+    is longer in `network`, the further rows are drawn near the mean of the others, so that a new
+    token is about as likely as a middling one (Hewitt 2021, "Initializing new word embeddings").
     """
     theirs = dict(reference.named_parameters())
     stored = [
@@ -23,6 +30,8 @@ def take_weights(network: Transformer, reference: Transformer) -> list[str]:
     old = {label: row for row, label in enumerate(reference.config.labels)}
     labels = network.config.labels
     shared = [label for label in labels if label in old]
+    more = network.config.vocab_size > reference.config.vocab_size
+    longer = _TABLES if more else ()
     fresh = []
     for name, parameter in network.named_parameters():
         source = theirs.get(name)
@@ -37,7 +46,12 @@ def take_weights(network: Transformer, reference: Transformer) -> list[str]:
                 if len(shared) < len(labels):
                     fresh.append(name)
                 continue
-        if source is None or source.shape != parameter.shape:
+        if source is not None and name in longer and source.shape[1:] == parameter.shape[1:]:
+            rows = len(source)
+            parameter[:rows] = source
+            near = torch.randn_like(parameter[rows:]) * _NEAR * source.std(0)
+            parameter[rows:] = source.mean(0) + near
+        elif source is None or source.shape != parameter.shape:
             fresh.append(name)
         else:
             parameter.copy_(source)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hanlin.data.middle import Marks
 from hanlin.errors import ConfigError, InputError
-from hanlin.generation import Generation, generate
+from hanlin.generation import Generation, Sampling, generate
 
 if TYPE_CHECKING:
     from hanlin.tasks.language import LanguageModel
@@ -34,6 +34,25 @@ def infill(
     mode: psm reads the prefix first, spm the suffix. Raises `InputError` where the tokenizer has no
     marks for it or the texts are too long, `ConfigError` for a setting.
     """
+    if not prefix and not suffix:
+        raise InputError("There is neither a prefix nor a suffix. Give one of them.")
+    if n != 1:
+        sampling["n"] = n
+    ids = prompt_for_middle(lm, prefix, suffix, mode=mode)
+    [sequences] = generate(lm.network, lm.tokenizer, [ids], ending_middle(lm, **sampling))
+    return sequences
+
+
+def prompt_for_middle(
+    lm: "LanguageModel",
+    prefix: str,
+    suffix: str,
+    *,
+    mode: Literal["psm", "spm"] = "psm",
+    room: int | None = None,
+) -> list[int]:
+    """The ids that a middle comes after. Of texts that take more than `room` tokens together, the
+    prefix loses its beginning, then the suffix its end. Raises as `infill` does."""
     if mode not in ("psm", "spm"):
         raise ConfigError(f"mode is {mode!r}; it must be psm or spm.")
     if lm.network.config.shape != "decoder":
@@ -41,19 +60,21 @@ def infill(
             f"{lm.name} is an {lm.network.config.shape}, which is not asked for a middle so. Use a "
             "decoder of code."
         )
-    if not prefix and not suffix:
-        raise InputError("There is neither a prefix nor a suffix. Give one of them.")
     tokenizer = lm.tokenizer
     marks = Marks.of(tokenizer)
     before, after = (tokenizer.encode(text, add_special_tokens=False) for text in (prefix, suffix))
-    ids = (marks.psm if mode == "psm" else marks.spm)(before, after)
     begun = tokenizer.encode("")[:1]
-    if begun == [tokenizer.bos_id]:
-        ids = begun + ids
+    begun = begun if begun == [tokenizer.bos_id] else []
+    if room is not None:
+        left = max(0, room - len(begun) - len(marks.psm([], [])))
+        after = after[:left]
+        before = before[len(before) - min(len(before), left - len(after)) :]
+    return [*begun, *(marks.psm if mode == "psm" else marks.spm)(before, after)]
+
+
+def ending_middle(lm: "LanguageModel", **sampling: Any) -> Sampling:
+    """The settings of `generate` by which a middle ends where it should."""
+    tokenizer, marks = lm.tokenizer, Marks.of(lm.tokenizer)
     ends = {token_id for token in _ENDS if (token_id := tokenizer.id(token)) is not None}
     stops = {*ends, marks.prefix, marks.suffix, marks.middle, *sampling.pop("stop_ids", ())}
-    if n != 1:
-        sampling["n"] = n
-    settings = lm.settings(**sampling, stop_ids=tuple(sorted(stops)))
-    [sequences] = generate(lm.network, tokenizer, [ids], settings)
-    return sequences
+    return lm.settings(**sampling, stop_ids=tuple(sorted(stops)))

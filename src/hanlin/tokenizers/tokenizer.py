@@ -8,6 +8,7 @@ characters, the chat template, and a directory that other software reads.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -311,6 +312,33 @@ class Tokenizer:
         return {f"{part}_token": text for part in PARTS if (text := getattr(self.special, part))}
 
     # Out again
+
+    def with_special(self, tokens: Sequence[str]) -> "Tokenizer":
+        """This one with these special tokens too, of which those it lacks take the next ids.
+
+        Raises `InputError` for one that is a word of the vocabulary, or whose class keeps two
+        vocabularies (Marian).
+        """
+        if type(self) is not Tokenizer:
+            raise InputError(
+                f"A {type(self).__name__} keeps its vocabulary in files of its own, which take no "
+                "further tokens. Use a model with another tokenizer."
+            )
+        ordinary = [text for text in tokens if self.id(text) not in (None, *self.special_ids)]
+        if ordinary:
+            raise InputError(
+                f"{', '.join(ordinary)} is a word of the vocabulary, and texts that hold it would "
+                "be read otherwise than before. Give the special token another name."
+            )
+        extra = tuple(dict.fromkeys([*self.special.extra, *tokens]))
+        return Tokenizer(
+            backend_from_json(self.backend.to_str(), name="the tokenizer"),
+            special=replace(self.special, extra=extra),
+            chat_template=self.chat_template,
+            cleans_up=self.cleans_up,
+            splits_special=self.splits_special,
+            max_length=self.max_length,
+        )
 
     def save(self, directory: str | Path) -> None:
         """Write tokenizer.json, tokenizer_config.json and chat_template.jinja into `directory`."""

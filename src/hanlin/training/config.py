@@ -57,7 +57,8 @@ class TrainConfig:
     fields of ModelConfig that differ from its defaults."""
     tokenizer: str | dict[str, Any] | None = None
     """A directory with a tokenizer, or a mapping for one to be learnt from the text: kind (bpe,
-    wordpiece, unigram), vocab_size, and what else `hanlin.tokenizers.train` takes. Needed for a
+    wordpiece, unigram), vocab_size, and what else `hanlin.tokenizers.train` takes; of a named model
+    the mapping has special_tokens alone, which its own tokenizer is given. Needed for a
     fresh model unless the data are token shards."""
     objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
     """What the model learns to do."""
@@ -183,12 +184,30 @@ def _example(shape: str) -> str:
 
 
 def _tokenizer_problems(config: TrainConfig) -> list[str]:
-    """A tokenizer that is to be learnt has settings that `hanlin.tokenizers.train` takes."""
+    """A tokenizer that is to be learnt has settings that `hanlin.tokenizers.train` takes; to the
+    one of a named model special tokens may be added, where the run can learn what they mean."""
     if not isinstance(config.tokenizer, dict):
         return []
     if isinstance(config.model, str):
-        return [f"tokenizer: {config.model} has its own, and another one's ids mean nothing to it."
-                " Remove tokenizer."]  # fmt: skip
+        if set(config.tokenizer) != {"special_tokens"}:
+            return [f"tokenizer: {config.model} has its own, and another one's ids mean nothing to "
+                    "it. Remove tokenizer, or keep special_tokens alone, which are added to its "
+                    "own."]  # fmt: skip
+        if not _are_names(special := config.tokenizer["special_tokens"]):
+            return [f"tokenizer.special_tokens is {special!r}; it must be a list of tokens, such "
+                    "as [<fim_prefix>, <fim_suffix>, <fim_middle>]."]  # fmt: skip
+        whole = {
+            "a LoRA leaves the table of the vocabulary as it is": config.method.kind == "lora",
+            "preferences are held to the model as it was, which has none":
+                config.objective.name == "prefer",
+            "a student needs the tokenizer of its teacher": config.objective.name == "distil",
+        }  # fmt: skip
+        return [
+            f"tokenizer.special_tokens: new tokens cannot be learnt here, for {why}. Add them in a "
+            "full run on text or conversations first, and go on from that model."
+            for why, true in whole.items()
+            if true
+        ]
     from hanlin.tokenizers import train
 
     known = [p.name for p in inspect.signature(train).parameters.values()][1:]
@@ -198,6 +217,14 @@ def _tokenizer_problems(config: TrainConfig) -> list[str]:
         for name in config.tokenizer
         if name not in known
     ]
+
+
+def _are_names(tokens: Any) -> bool:
+    return (
+        isinstance(tokens, list | tuple)
+        and bool(tokens)
+        and all(isinstance(one, str) and one.strip() for one in tokens)
+    )
 
 
 def _data_problems(config: TrainConfig) -> list[str]:

@@ -229,7 +229,8 @@ def _same_tokenizer(config: TrainConfig, shards: TokenShards) -> Tokenizer:
         return shards.tokenizer
     if not isinstance(config.tokenizer, str):
         raise ConfigError(
-            "data.train is token shards, which have their tokenizer with them. Remove tokenizer."
+            "data.train is token shards, which have their tokenizer with them. Remove tokenizer, "
+            "or name the raw text."
         )
     named = Tokenizer.load(resolve(config.tokenizer))
     if named.hash != shards.manifest["tokenizer"]["hash"]:
@@ -249,15 +250,14 @@ def _tokenizer(
 ) -> Tokenizer:
     """The tokenizer for raw text: named, the model's own, or learnt from the text (or from `texts`)
     once."""
-    if isinstance(config.tokenizer, str):
-        return Tokenizer.load(resolve(config.tokenizer))
+    if (given := given_tokenizer(config)) is not None:
+        return given
     if config.tokenizer is None:
-        if isinstance(config.model, str):
-            return Tokenizer.load(resolve(config.model))
         raise ConfigError(
             "A fresh model on raw text needs a tokenizer. Name a directory, or have one learnt: "
             "tokenizer: {kind: bpe, vocab_size: 8192}."
         )
+    assert isinstance(config.tokenizer, dict)
     kept = folder / "tokenizer"
     if again and kept.is_dir():
         return Tokenizer.load(kept)
@@ -272,6 +272,17 @@ def _tokenizer(
     shutil.rmtree(kept, ignore_errors=True)
     draft.rename(kept)
     return Tokenizer.load(kept)
+
+
+def given_tokenizer(config: TrainConfig) -> Tokenizer | None:
+    """The tokenizer that is named, or the model's own with the special tokens asked for; None where
+    one is to be learnt."""
+    if isinstance(config.tokenizer, str):
+        return Tokenizer.load(resolve(config.tokenizer))
+    if not isinstance(config.model, str):
+        return None
+    own = Tokenizer.load(resolve(config.model))
+    return own if config.tokenizer is None else own.with_special(config.tokenizer["special_tokens"])
 
 
 def learn_tokenizer(config: TrainConfig, texts: Iterator[str]) -> Tokenizer:

@@ -5,10 +5,8 @@ from typing import Any
 import numpy as np
 
 from hanlin.data.loader import Loader
-from hanlin.models.named import resolve
-from hanlin.tokenizers import Tokenizer
 from hanlin.training.config import TrainConfig
-from hanlin.training.corpus import learn_tokenizer
+from hanlin.training.corpus import given_tokenizer, learn_tokenizer
 from hanlin.training.forecast import CorpusFacts, Forecast, forecast
 from hanlin.training.measuring import measure
 from hanlin.training.objectives import RecordObjective, on_records
@@ -34,12 +32,7 @@ def foresee(config: TrainConfig) -> Forecast:
 
 def _of_task(config: TrainConfig, objective: RecordObjective) -> Forecast:
     train, _ = read_parts(config, objective, tell=lambda text: None)
-    if isinstance(config.tokenizer, dict):
-        tokenizer = learn_tokenizer(config, texts_of(train))
-    else:
-        named = config.tokenizer or config.model
-        assert isinstance(named, str)
-        tokenizer = Tokenizer.load(resolve(named))
+    tokenizer = given_tokenizer(config) or learn_tokenizer(config, texts_of(train))
     model, fitted = fitted_to(model_of(config, tokenizer), objective, train)
     batch = config.batch
     examples = fitted.examples(train, tokenizer=tokenizer, length=batch.length, seed=config.seed)

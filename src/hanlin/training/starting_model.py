@@ -71,7 +71,7 @@ def starting_model(
     if isinstance(objective, Distil):
         reference = objective.begin(reference)
     config, objective = fitted_to(reference.config, objective, records)
-    config = _padded(config, tokenizer)
+    config = with_room(_padded(config, tokenizer), tokenizer)
     if config == reference.config:
         network, fresh = reference, list[str]()
         for parameter in network.parameters():
@@ -81,6 +81,9 @@ def starting_model(
         torch.manual_seed(settings.seed)
         network = Transformer(config)
         fresh = take_weights(network, reference)
+        if added := config.vocab_size - reference.config.vocab_size:
+            tell(f"The vocabulary of {settings.model} has {added} more tokens now, whose vectors "
+                 "begin near the mean of the others.")  # fmt: skip
         if fresh:
             tell(_told_fresh(fresh, config, reference.config))
     if lora:
@@ -166,6 +169,12 @@ def _padded(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
     return config.with_changes(pad_id=pad)
 
 
+def with_room(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
+    """The config with a row for every token, also for those that the tokenizer was given now."""
+    rows = max(config.vocab_size, tokenizer.vocab_size)
+    return config.with_changes(vocab_size=rows)
+
+
 def _told_fresh(fresh: Sequence[str], config: ModelConfig, reference: ModelConfig) -> str:
     told = f"New weights, drawn from the seed: {', '.join(fresh)}."
     new = [label for label in config.labels if label not in reference.labels]
@@ -183,7 +192,7 @@ def _check(
             f"{settings.model} is {'an' if config.shape[0] == 'e' else 'a'} {config.shape}, and "
             f"{learnt.name} trains a {' or '.join(learnt.shapes)}. Choose another objective."
         )
-    if tokenizer.vocab_size > config.vocab_size:
+    if tokenizer.vocab_size > config.vocab_size and not isinstance(settings.tokenizer, dict):
         raise ConfigError(
             f"The tokenizer has {tokenizer.vocab_size} tokens, {settings.model} embeds "
             f"{config.vocab_size}. Leave tokenizer out to use the model's own."

@@ -13,10 +13,11 @@ from hanlin.text.read import read_documents
 from hanlin.text.reading import ReadSettings
 from hanlin.tokenizers import Tokenizer
 from hanlin.training.config import TrainConfig
-from hanlin.training.corpus import shards_of
+from hanlin.training.corpus import given_tokenizer, shards_of
 from hanlin.training.forecast import CorpusFacts
 from hanlin.training.objectives import Distil, on_records
 from hanlin.training.scaling import SAMPLE, difficulty
+from hanlin.training.starting_model import with_room
 from hanlin.training.task_records import texts_of
 
 _TEXTS = 40_000
@@ -40,7 +41,7 @@ def survey(config: TrainConfig) -> tuple[CorpusFacts, Tokenizer | None]:
             difficulty=difficulty(sample.encode()),
         )
         return _without_validation(facts, config), shards[0].tokenizer
-    tokenizer = _tokenizer(config)
+    tokenizer = given_tokenizer(config)
     objective = config.objective.build()
     if on_records(objective):
         records = objective.read(config.data.train, config.data, tell=lambda text: None)
@@ -70,21 +71,14 @@ def model_of(config: TrainConfig, tokenizer: Tokenizer | None) -> ModelConfig:
 
             known = load(config.model).config
         objective = config.objective.build()
-        return objective.started(known) if isinstance(objective, Distil) else known
+        known = objective.started(known) if isinstance(objective, Distil) else known
+        return known if tokenizer is None else with_room(known, tokenizer)
     given: dict[str, Any] = dict(config.model)
     family = given.pop("family")
     if tokenizer is None and "vocab_size" not in given:
         assert isinstance(config.tokenizer, dict)
         given["vocab_size"] = config.tokenizer.get("vocab_size", 8192)
     return new_config(family, tokenizer=tokenizer, **given)
-
-
-def _tokenizer(config: TrainConfig) -> Tokenizer | None:
-    if isinstance(config.tokenizer, str):
-        return Tokenizer.load(resolve(config.tokenizer))
-    if config.tokenizer is None and isinstance(config.model, str):
-        return Tokenizer.load(resolve(config.model))
-    return None
 
 
 def _without_validation(facts: CorpusFacts, config: TrainConfig) -> CorpusFacts:

@@ -24,6 +24,7 @@ TITLES: dict[str, tuple[str, str]] = {
     "lambada": ("LAMBADA, the last word", "LAMBADA：末词预测"),
     "gsm8k": ("GSM8K, word problems", "GSM8K：算术应用题"),
     "humaneval": ("HumanEval, Python from its docstring", "HumanEval：由说明写 Python"),
+    "humaneval-infill": ("HumanEval, a hidden line filled in", "HumanEval：补出隐去的一行"),
     "humaneval-js": ("HumanEval-X, JavaScript", "HumanEval-X：JavaScript"),
 }
 """The benchmarks there are, each in English and Chinese."""

@@ -6,8 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hanlin.data.middle import Marks
 from hanlin.errors import ConfigError, InputError, nearest
-from hanlin.evaluation.benchmarks import TITLES, choice, last_word, problems, programs
+from hanlin.evaluation.benchmarks import (
+    TITLES,
+    choice,
+    infilling,
+    last_word,
+    problems,
+    programs,
+)
 from hanlin.evaluation.benchmarks.continuations import continued
 from hanlin.evaluation.benchmarks.options import Choice, Scored, score_options
 from hanlin.evaluation.benchmarks.programs import Programming
@@ -16,9 +24,11 @@ from hanlin.evaluation.contamination import contamination
 from hanlin.evaluation.request import about
 from hanlin.evaluation.sandbox import check
 from hanlin.evaluation.texts import Sources
+from hanlin.generation import generate
 from hanlin.metrics import accuracy
 from hanlin.progress import Progress
 from hanlin.tasks import LanguageModel, load
+from hanlin.tasks.coding import ending_middle, prompt_for_middle
 
 if TYPE_CHECKING:
     from hanlin.tasks import Model
@@ -27,7 +37,7 @@ T = TypeVar("T")
 
 SHOTS = {"cmmlu": 5, "gsm8k": 5}
 """Examples before each question where nothing is said; of the other benchmarks none."""
-_NO_SHOTS = ("truthfulqa", "lambada", "humaneval", "humaneval-js")
+_NO_SHOTS = ("truthfulqa", "lambada", "humaneval", "humaneval-infill", "humaneval-js")
 """Whose prompts are fixed."""
 _ONE_FILE = ("arc-easy", "arc-challenge", "piqa")
 """Whose examples are the first items of the file that is asked."""
@@ -174,12 +184,28 @@ def _plan(
             return replace(found, notes=(*notes, *cut))
 
         return solve
-    read_tasks = programs.humaneval if name == "humaneval" else programs.humaneval_js
+    read_tasks = programs.humaneval_js if name == "humaneval-js" else programs.humaneval
     tasks = _some(read_tasks(place, limit=limit))
     check(tasks[0].language, weak=weak)  # before the writing, not after it
+    if name == "humaneval-infill":
+        hidden = _some(infilling.gaps(tasks))
+
+        def fill(lm: LanguageModel) -> Found:
+            lines = _lines(lm, hidden, samples, seed, batch) if Marks.find(lm.tokenizer) else None
+            before, cut = _completions(
+                lm, hidden, samples, seed, batch, longest=infilling.MAX_NEW_TOKENS,
+                stop=infilling.STOP,
+            )  # fmt: skip
+            found = infilling.compared(hidden, lines, before, seed=seed, weak=weak)
+            return replace(found, notes=(*found.notes, *cut))
+
+        return fill
 
     def program(lm: LanguageModel) -> Found:
-        texts, cut = _completions(lm, tasks, samples, seed, batch)
+        texts, cut = _completions(
+            lm, tasks, samples, seed, batch, longest=programs.MAX_NEW_TOKENS,
+            stop=programs.STOPS[tasks[0].language],
+        )  # fmt: skip
         found = programs.judged(tasks, texts, seed=seed, weak=weak)
         return replace(found, notes=(*found.notes, *cut))
 
@@ -212,17 +238,46 @@ def _scored(
 
 
 def _completions(
-    lm: LanguageModel, tasks: Sequence[Programming], samples: int, seed: int, batch: int
+    lm: LanguageModel,
+    tasks: Sequence[Programming],
+    samples: int,
+    seed: int,
+    batch: int,
+    *,
+    longest: int,
+    stop: Sequence[str],
 ) -> tuple[list[list[str]], tuple[str, ...]]:
-    drawn = {"seed": seed, "n": samples, **programs.SEVERAL} if samples > 1 else {}
     return _written(
         lm,
         [task.prompt for task in tasks],
         batch=batch,
-        longest=programs.MAX_NEW_TOKENS,
-        stop=programs.STOPS[tasks[0].language],
-        **drawn,
+        longest=longest,
+        stop=stop,
+        **_drawn(samples, seed),
     )
+
+
+def _drawn(samples: int, seed: int) -> dict[str, Any]:
+    return {"seed": seed, "n": samples, **programs.SEVERAL} if samples > 1 else {"temperature": 0}
+
+
+def _lines(
+    lm: LanguageModel, gaps: Sequence[infilling.Gap], samples: int, seed: int, batch: int
+) -> list[list[str]]:
+    """What the model writes into each gap, of which it sees both sides, as far as they fit."""
+    longest, room = infilling.MAX_NEW_TOKENS, None
+    if lm.context is not None:
+        longest = min(longest, lm.context // 2)
+        room = lm.context - longest
+    ids = [prompt_for_middle(lm, gap.prompt, gap.suffix, room=room) for gap in gaps]
+    sampling = ending_middle(
+        lm, max_new_tokens=longest, stop=infilling.STOP, **_drawn(samples, seed)
+    )
+    with Progress("filling in", total=len(gaps), unit="gaps") as progress:
+        answers = generate(
+            lm.network, lm.tokenizer, ids, sampling, together=batch, progress=progress.advance
+        )
+    return [[one.text for one in each] for each in answers]
 
 
 def _written(
