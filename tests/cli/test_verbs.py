@@ -8,7 +8,11 @@ import pytest
 import hanlin as library
 from hanlin import __version__
 from hanlin.cli.group import VERBS
+from hanlin.data.middle import FORMS
+from hanlin.models.directory import save_directory
 from hanlin.models.named import NAMED
+from hanlin.tokenizers import Tokenizer
+from tiny_models import decoder
 
 
 def test_help_lists_every_verb_in_both_languages(hanlin, monkeypatch):
@@ -117,6 +121,27 @@ def test_generate_passes_on_every_setting(hanlin, tiny_llama, monkeypatch):
     outcome = hanlin("generate", tiny_llama, "x", *options, "--stop", "a", "--stop", "b", "--json")
     assert outcome.status == 0
     assert seen == {**given, "stop": ("a", "b")}
+
+
+def test_generate_fills_in_what_belongs_before_a_suffix(hanlin, tiny_llama, tmp_path):
+    tokenizer = Tokenizer.load(tiny_llama).with_special(FORMS[0])
+    save_directory(decoder(tokenizer), tmp_path / "code", tokenizer=tokenizer)
+    asked = ("The academy", "--max-new-tokens", 6, "--temperature", 0, "--suffix", "words\n")
+    [want] = library.load(tmp_path / "code").infill(
+        "The academy", "words\n", max_new_tokens=6, temperature=0
+    )
+    outcome = hanlin("generate", tmp_path / "code", *asked)
+    assert (outcome.status, outcome.out) == (0, f"{want.text}\n")
+    drawn = ("--n", 2, "--seed", 3, "--temperature", 0.9, "--json")
+    told = hanlin("generate", tmp_path / "code", *asked, *drawn).json
+    assert len(told["outputs"]) == 2
+    assert told["usage"]["prompt_tokens"] == want.prompt_tokens
+    # An empty suffix is one, too: what belongs at the end.
+    assert hanlin("generate", tmp_path / "code", *asked[:-1], "").status == 0
+    outcome = hanlin("generate", tiny_llama, *asked)
+    assert outcome.status == 2
+    assert "special_tokens: [<fim_prefix>" in outcome.err
+    assert hanlin("generate", tmp_path / "code", *asked[:-1], "\udcff").status == 2
 
 
 def test_beams(hanlin, tiny_llama):

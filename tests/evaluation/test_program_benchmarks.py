@@ -7,15 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from benchmark_files import WRITTEN, lines
 from local_tasks import TASKS, answers, ask, harness_model
 
 import hanlin
+from hanlin.data.middle import FORMS
 from hanlin.errors import ConfigError
 from hanlin.evaluation import sandbox
 from hanlin.evaluation.benchmarks import programs, report, run
-from tiny_models import CORPUS, save_decoder
+from hanlin.evaluation.benchmarks.infilling import WRITING, gaps, line_of
+from hanlin.evaluation.benchmarks.programs import Programming
+from hanlin.tasks import LanguageModel
+from hanlin.tasks.coding import prompt_for_middle
+from hanlin.tokenizers import train
+from tiny_models import CORPUS, byte_tokenizer, decoder, save_decoder
 
 
 @pytest.fixture(scope="module")
@@ -159,3 +166,139 @@ def test_the_authors_own_solutions_pass(
         assert found.metrics["pass@1"].value == 1.0
         found = programs.judged(tasks, [["  return null\n}\n"] for task in tasks], seed=0)
         assert found.metrics["pass@1"].value == 0.0
+
+
+# A hidden line
+
+
+def filling(monkeypatch: pytest.MonkeyPatch, *, both: str, before: str) -> list[list[list[int]]]:
+    """Lines that a model writes with both sides of the gap, and with the text before it; what it
+    was asked in turn is returned."""
+    from hanlin.evaluation.benchmarks import continuations, running
+    from hanlin.generation import Generation, Sampling
+
+    asked = list[list[list[int]]]()
+
+    def writes(text: str) -> Any:
+        def generate(
+            network: Any, tokenizer: Any, prompts: list[Any], sampling: Sampling, **how: Any
+        ) -> list[list[Generation]]:
+            asked.append(prompts)
+            return [[Generation(text, (), "stop")] * sampling.n for _ in prompts]
+
+        return generate
+
+    monkeypatch.setattr(running, "generate", writes(both))
+    monkeypatch.setattr(continuations, "generate", writes(before))
+    return asked
+
+
+@pytest.fixture(scope="module")
+def filler() -> LanguageModel:
+    marks = ("<|endoftext|>", *FORMS[0])
+    tokenizer = train(CORPUS, kind="bpe", vocab_size=400, special_tokens=marks)
+    return LanguageModel(decoder(tokenizer, max_context=256), tokenizer, name="filler")
+
+
+TWO_LINES = {
+    **PROBLEM,
+    "canonical_solution": "    y = 2 * x\n\n    return y\n",
+}
+
+
+def test_every_line_is_hidden_once() -> None:
+    task = Programming("t", "def f(x):\n", "    y = x\n\n    return y\n", "check(f)\n", "python")
+    first, second = gaps([task])
+    assert (first.prompt, first.solution, first.suffix) == (
+        "def f(x):", "    y = x", "\n    return y\n",
+    )  # fmt: skip
+    assert (second.prompt, second.solution, second.suffix) == (
+        "def f(x):\n    y = x\n", "    return y", "",
+    )  # fmt: skip
+    for gap in (first, second):
+        assert gap.program(gap.solution).split() == task.program(task.solution).split()
+
+
+@pytest.mark.usefixtures("confined")
+def test_a_line_is_scored_with_both_sides_and_with_one(
+    filler: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = lines(tmp_path / "HumanEval.jsonl", [TWO_LINES])
+    asked = filling(monkeypatch, both="    y = x + x", before="    return y")
+    found = run(filler, "humaneval-infill", file)
+    # "y = x + x" passes in the first gap and leaves the second without its return.
+    assert found.metrics["pass@1"].value == 0.5
+    assert found.metrics["exact_match"].value == 0
+    # "return y" is right in the second gap, where it is the authors' line.
+    assert found.metrics["pass@1_before"].value == 0.5
+    assert found.metrics["exact_match_before"].value == 0.5
+    assert [item.answer for item in found.items] == ["    y = 2 * x", "    return y"]
+    assert [item.value for item in found.items] == [1, 0]
+    both, before = asked
+    tokenizer = filler.tokenizer
+    assert tokenizer.decode(both[0]) == (
+        f"{FORMS[0][0]}{PROBLEM['prompt'][:-1]}{FORMS[0][1]}\n    return y\n{FORMS[0][2]}"
+    )
+    assert tokenizer.decode(before[0]) == PROBLEM["prompt"][:-1]
+
+
+def test_the_first_line_that_is_not_empty_is_taken() -> None:
+    for text in ("\n    x = 1", "    x = 1\n    y = 2\n", "\n \n    x = 1\n"):
+        assert line_of(text) == "    x = 1"
+    assert line_of("") == line_of("\n  \n") == ""
+
+
+def test_the_line_break_before_a_line_is_not_its_end() -> None:
+    """A model that learnt one text by heart is heard to the end of the line."""
+    text = "def f(x):\n    y = 2 * x\n    return y\n"
+    tokenizer = byte_tokenizer(chat=False)
+    network = decoder(tokenizer)
+    ids = torch.tensor([tokenizer.encode(text)])
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    for _ in range(60):
+        logits = network(ids[:, :-1]).logits
+        loss = torch.nn.functional.cross_entropy(logits[0], ids[0, 1:])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    lm = LanguageModel(network.eval(), tokenizer, name="by heart")
+    [found] = lm.generate("def f(x):", temperature=0, max_new_tokens=40, **WRITING)
+    assert found.text == "\n    y = 2 * x"
+    assert found.finish_reason == "stop"
+
+
+@pytest.mark.usefixtures("confined")
+def test_a_model_without_marks_sees_one_side(
+    lm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = lines(tmp_path / "HumanEval.jsonl", [TWO_LINES])
+    filling(monkeypatch, both="", before="    return y")
+    found = run(lm, "humaneval-infill", file)
+    assert list(found.metrics) == ["pass@1_before", "exact_match_before"]
+    assert "no marks" in found.notes[0]
+
+
+@pytest.mark.usefixtures("confined")
+def test_several_lines_are_drawn(
+    filler: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = lines(tmp_path / "HumanEval.jsonl", [TWO_LINES])
+    filling(monkeypatch, both="    y = 2 * x", before="")
+    found = run(filler, "humaneval-infill", file, samples=10)
+    assert found.metrics["pass@10"].value == 0.5
+    assert found.metrics["exact_match"].value == 0.5
+
+
+@pytest.mark.usefixtures("confined")
+def test_what_does_not_fit_loses_what_is_farthest_from_the_gap(
+    filler: LanguageModel, tmp_path: Path
+) -> None:
+    long = {**TWO_LINES, "prompt": "# words\n" * 200 + PROBLEM["prompt"]}
+    found = run(filler, "humaneval-infill", lines(tmp_path / "HumanEval.jsonl", [long]))
+    assert set(found.metrics) > {"pass@1", "pass@1_before"}
+    assert any("2 of 2 gaps did not fit" in note for note in found.notes), found.notes
+    ids = prompt_for_middle(filler, "a" * 40 + "X", "Y" + "b" * 40, room=12)
+    assert len(ids) == 12
+    assert filler.tokenizer.decode(ids).startswith(f"{FORMS[0][0]}{FORMS[0][1]}Yb")
+    ids = prompt_for_middle(filler, "a" * 40 + "X", "Y", room=12)
+    assert filler.tokenizer.decode(ids).endswith(f"aX{FORMS[0][1]}Y{FORMS[0][2]}")

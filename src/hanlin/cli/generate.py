@@ -55,9 +55,7 @@ def command(
     start = time.perf_counter()
     if suffix is not None or as_json or sampling.n > 1 or sampling.beams > 1:
         results = (
-            lm.generate(prompt, **wanted)
-            if suffix is None
-            else lm.infill(prompt, suffix, **wanted)
+            lm.generate(prompt, **wanted) if suffix is None else lm.infill(prompt, suffix, **wanted)
         )
         texts = [result.text for result in results]
         if len(texts) > 1:

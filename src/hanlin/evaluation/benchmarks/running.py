@@ -191,13 +191,15 @@ def _plan(
         hidden = _some(infilling.gaps(tasks))
 
         def fill(lm: LanguageModel) -> Found:
-            lines = _lines(lm, hidden, samples, seed, batch) if Marks.find(lm.tokenizer) else None
+            lines, short = None, tuple[str, ...]()
+            if Marks.find(lm.tokenizer):
+                lines, short = _lines(lm, hidden, samples, seed, batch)
             before, cut = _completions(
                 lm, hidden, samples, seed, batch, longest=infilling.MAX_NEW_TOKENS,
-                stop=infilling.STOP,
+                **infilling.WRITING,
             )  # fmt: skip
             found = infilling.compared(hidden, lines, before, seed=seed, weak=weak)
-            return replace(found, notes=(*found.notes, *cut))
+            return replace(found, notes=(*found.notes, *short, *cut))
 
         return fill
 
@@ -245,14 +247,14 @@ def _completions(
     batch: int,
     *,
     longest: int,
-    stop: Sequence[str],
+    **writing: Any,
 ) -> tuple[list[list[str]], tuple[str, ...]]:
     return _written(
         lm,
         [task.prompt for task in tasks],
         batch=batch,
         longest=longest,
-        stop=stop,
+        **writing,
         **_drawn(samples, seed),
     )
 
@@ -263,21 +265,33 @@ def _drawn(samples: int, seed: int) -> dict[str, Any]:
 
 def _lines(
     lm: LanguageModel, gaps: Sequence[infilling.Gap], samples: int, seed: int, batch: int
-) -> list[list[str]]:
+) -> tuple[list[list[str]], tuple[str, ...]]:
     """What the model writes into each gap, of which it sees both sides, as far as they fit."""
     longest, room = infilling.MAX_NEW_TOKENS, None
     if lm.context is not None:
         longest = min(longest, lm.context // 2)
         room = lm.context - longest
-    ids = [prompt_for_middle(lm, gap.prompt, gap.suffix, room=room) for gap in gaps]
+    ids, cut = list[list[int]](), 0
+    for gap in gaps:
+        whole = prompt_for_middle(lm, gap.prompt, gap.suffix)
+        if room is not None and len(whole) > room:
+            whole = prompt_for_middle(lm, gap.prompt, gap.suffix, room=room)
+            cut += 1
+        ids.append(whole)
     sampling = ending_middle(
-        lm, max_new_tokens=longest, stop=infilling.STOP, **_drawn(samples, seed)
+        lm, max_new_tokens=longest, **infilling.WRITING, **_drawn(samples, seed)
     )
     with Progress("filling in", total=len(gaps), unit="gaps") as progress:
         answers = generate(
             lm.network, lm.tokenizer, ids, sampling, together=batch, progress=progress.advance
         )
-    return [[one.text for one in each] for each in answers]
+    texts = [[one.text for one in each] for each in answers]
+    if not cut:
+        return texts, ()
+    return texts, (
+        f"{cut} of {len(gaps)} gaps did not fit the context of {lm.context} tokens with all that "
+        "stands around them, and lost what is farthest off.",
+    )
 
 
 def _written(
