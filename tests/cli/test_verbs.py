@@ -136,6 +136,14 @@ def test_generate_fills_in_what_belongs_before_a_suffix(hanlin, tiny_llama, tmp_
     told = hanlin("generate", tmp_path / "code", *asked, *drawn).json
     assert len(told["outputs"]) == 2
     assert told["usage"]["prompt_tokens"] == want.prompt_tokens
+    [other] = library.load(tmp_path / "code").infill(
+        "The academy", "words\n", mode="spm", max_new_tokens=6, temperature=0
+    )
+    outcome = hanlin("generate", tmp_path / "code", *asked, "--mode", "spm")
+    assert outcome.out == f"{other.text}\n"
+    outcome = hanlin("generate", tmp_path / "code", "The academy", "--mode", "spm")
+    assert outcome.status == 2
+    assert "--mode is for --suffix" in outcome.err
     # An empty suffix is one, too: what belongs at the end.
     assert hanlin("generate", tmp_path / "code", *asked[:-1], "").status == 0
     outcome = hanlin("generate", tiny_llama, *asked)

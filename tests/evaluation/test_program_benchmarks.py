@@ -240,6 +240,15 @@ def test_a_line_is_scored_with_both_sides_and_with_one(
         f"{FORMS[0][0]}{PROBLEM['prompt'][:-1]}{FORMS[0][1]}\n    return y\n{FORMS[0][2]}"
     )
     assert tokenizer.decode(before[0]) == PROBLEM["prompt"][:-1]
+    asked = filling(monkeypatch, both="", before="")
+    run(filler, "humaneval-infill", file, mode="spm")
+    assert tokenizer.decode(asked[0][0]) == (
+        f"{FORMS[0][0]}{FORMS[0][1]}\n    return y\n{FORMS[0][2]}{PROBLEM['prompt'][:-1]}"
+    )
+    with pytest.raises(ConfigError, match="psm or spm"):
+        run(filler, "humaneval-infill", file, mode="msp")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="mode would be ignored"):
+        run(filler, "humaneval", file, mode="spm")
 
 
 def test_the_first_line_that_is_not_empty_is_taken() -> None:

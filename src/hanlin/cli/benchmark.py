@@ -92,6 +92,14 @@ _NAMES = ", ".join(TITLES)
     ),
 )
 @click.option(
+    "--mode",
+    type=click.Choice(["psm", "spm"]),
+    help=say(
+        "Gaps: read the text before the gap first (psm) or that after it (spm) [default: psm].",
+        "填空：先读空缺之前的文字（psm）或之后的（spm）[默认：psm]。",
+    ),
+)
+@click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),

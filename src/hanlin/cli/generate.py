@@ -11,9 +11,11 @@ from hanlin.cli import options
 from hanlin.cli.kinds import expect
 from hanlin.cli.language import say
 from hanlin.cli.output import check_text, emit, note, read_stdin
+from hanlin.errors import ConfigError
 
 if TYPE_CHECKING:
     from hanlin.generation import Generation
+    from hanlin.tasks.coding import Mode
 
 
 @click.command(
@@ -32,17 +34,33 @@ if TYPE_CHECKING:
         "补出 PROMPT 与此文本之间的内容；模型须学过填空。",
     ),
 )
+@click.option(
+    "--mode",
+    type=click.Choice(["psm", "spm"]),
+    help=say(
+        "With --suffix: read PROMPT first (psm) or the suffix (spm) [default: psm].",
+        "与 --suffix 同用：先读 PROMPT（psm）或后文（spm）[默认：psm]。",
+    ),
+)
 @options.sampling
 @options.several
 @options.dtype
 @options.as_json
 def command(
-    model: str, prompt: str, suffix: str | None, dtype: str, as_json: bool, **settings: Any
+    model: str,
+    prompt: str,
+    suffix: str | None,
+    mode: "Mode | None",
+    dtype: str,
+    as_json: bool,
+    **settings: Any,
 ) -> None:
     """Generate and print."""
     prompt = read_stdin() if prompt == "-" else check_text(prompt, name="PROMPT")
     if suffix is not None:
         check_text(suffix, name="--suffix")
+    elif mode is not None:
+        raise ConfigError("--mode is for --suffix, which is not given. Leave it out.")
     wanted = options.given(settings)
 
     from hanlin.tasks import LanguageModel, load
@@ -55,7 +73,9 @@ def command(
     start = time.perf_counter()
     if suffix is not None or as_json or sampling.n > 1 or sampling.beams > 1:
         results = (
-            lm.generate(prompt, **wanted) if suffix is None else lm.infill(prompt, suffix, **wanted)
+            lm.generate(prompt, **wanted)
+            if suffix is None
+            else lm.infill(prompt, suffix, mode=mode or "psm", **wanted)
         )
         texts = [result.text for result in results]
         if len(texts) > 1:

@@ -13,6 +13,9 @@ from hanlin.generation import Generation, Sampling, generate
 if TYPE_CHECKING:
     from hanlin.tasks.language import LanguageModel
 
+Mode = Literal["psm", "spm"]
+"""Prefix, suffix, middle; or suffix first, and the middle goes on from the prefix."""
+
 _ENDS = (
     "<|endoftext|>", "<|fim_pad|>", "<fim_pad>", "<|file_sep|>", "<file_sep>", "<|repo_name|>",
     "<repo_name>", "▁<EOT>", "<EOT>", "<｜end▁of▁sentence｜>",
@@ -25,7 +28,7 @@ def infill(
     prefix: str,
     suffix: str,
     *,
-    mode: Literal["psm", "spm"] = "psm",
+    mode: Mode = "psm",
     n: int = 1,
     **sampling: Any,
 ) -> list[Generation]:
@@ -48,7 +51,7 @@ def prompt_for_middle(
     prefix: str,
     suffix: str,
     *,
-    mode: Literal["psm", "spm"] = "psm",
+    mode: Mode = "psm",
     room: int | None = None,
 ) -> list[int]:
     """The ids that a middle comes after. Of texts that take more than `room` tokens together, the

@@ -28,7 +28,7 @@ from hanlin.generation import generate
 from hanlin.metrics import accuracy
 from hanlin.progress import Progress
 from hanlin.tasks import LanguageModel, load
-from hanlin.tasks.coding import ending_middle, prompt_for_middle
+from hanlin.tasks.coding import Mode, ending_middle, prompt_for_middle
 
 if TYPE_CHECKING:
     from hanlin.tasks import Model
@@ -62,6 +62,7 @@ def run(
     batch: int = 32,
     against: Sources | None = None,
     weak_sandbox: bool = False,
+    mode: Mode | None = None,
     dtype: str = "float32",
 ) -> BenchmarkResult:
     """Ask a language model a benchmark: one of `TITLES`, its file or folder at `path`.
@@ -70,13 +71,14 @@ def run(
     (None: as `SHOTS` says). samples: of programs, how many of each are drawn for pass@k (None: one,
     greedy). batch: rows computed together; no score depends on it beyond rounding. against:
     training text, or a directory of token shards, in which the items are looked for. weak_sandbox:
-    run programs where this machine cannot confine them (see `sandbox`). dtype: of a model that is
+    run programs where this machine cannot confine them (see `sandbox`). mode: in which order the
+    sides of a gap are read (None: psm; see `LanguageModel.infill`). dtype: of a model that is
     loaded here.
 
     Raises `ConfigError` for a name or setting that cannot be, `NotFoundError` and `FormatError` for
     files, `InputError` for a model that is no language model.
     """
-    shots = _checked(name, limit=limit, shots=shots, samples=samples, weak=weak_sandbox)
+    shots = _checked(name, limit=limit, shots=shots, samples=samples, weak=weak_sandbox, mode=mode)
     if batch < 1:
         raise ConfigError(f"batch is {batch}; it must be at least 1.")
     # The files first: they are quickly read, and a model is not quickly loaded.
@@ -89,6 +91,7 @@ def run(
         seed=seed,
         batch=batch,
         weak=weak_sandbox,
+        mode=mode or "psm",
     )
     lm = load(model, dtype=dtype) if isinstance(model, str | Path) else model
     if not isinstance(lm, LanguageModel):
@@ -113,7 +116,13 @@ def run(
 
 
 def _checked(
-    name: str, *, limit: int | None, shots: int | None, samples: int | None, weak: bool
+    name: str,
+    *,
+    limit: int | None,
+    shots: int | None,
+    samples: int | None,
+    weak: bool,
+    mode: Mode | None,
 ) -> int:
     """The examples before each question. Raises `ConfigError` for what cannot be."""
     if name not in TITLES:
@@ -131,6 +140,10 @@ def _checked(
         for what, given in (("samples", samples is not None), ("weak_sandbox", weak)):
             if given:
                 raise ConfigError(f"Of {name}, {what} would be ignored. Leave it out.")
+    if mode is not None and name != "humaneval-infill":
+        raise ConfigError(f"Of {name}, mode would be ignored. Leave it out.")
+    if mode not in (None, "psm", "spm"):
+        raise ConfigError(f"mode is {mode!r}; it must be psm or spm.")
     if samples is not None and samples < 1:
         raise ConfigError(f"samples is {samples}; it must be at least 1.")
     return SHOTS.get(name, 0) if shots is None else shots
@@ -146,6 +159,7 @@ def _plan(
     seed: int,
     batch: int,
     weak: bool,
+    mode: Mode,
 ) -> Callable[[LanguageModel], Found]:
     """Read the benchmark's files; what is returned asks a model."""
 
@@ -193,7 +207,7 @@ def _plan(
         def fill(lm: LanguageModel) -> Found:
             lines, short = None, tuple[str, ...]()
             if Marks.find(lm.tokenizer):
-                lines, short = _lines(lm, hidden, samples, seed, batch)
+                lines, short = _lines(lm, hidden, samples, seed, batch, mode)
             before, cut = _completions(
                 lm, hidden, samples, seed, batch, longest=infilling.MAX_NEW_TOKENS,
                 **infilling.WRITING,
@@ -264,7 +278,12 @@ def _drawn(samples: int, seed: int) -> dict[str, Any]:
 
 
 def _lines(
-    lm: LanguageModel, gaps: Sequence[infilling.Gap], samples: int, seed: int, batch: int
+    lm: LanguageModel,
+    gaps: Sequence[infilling.Gap],
+    samples: int,
+    seed: int,
+    batch: int,
+    mode: Mode,
 ) -> tuple[list[list[str]], tuple[str, ...]]:
     """What the model writes into each gap, of which it sees both sides, as far as they fit."""
     longest, room = infilling.MAX_NEW_TOKENS, None
@@ -273,9 +292,9 @@ def _lines(
         room = lm.context - longest
     ids, cut = list[list[int]](), 0
     for gap in gaps:
-        whole = prompt_for_middle(lm, gap.prompt, gap.suffix)
+        whole = prompt_for_middle(lm, gap.prompt, gap.suffix, mode=mode)
         if room is not None and len(whole) > room:
-            whole = prompt_for_middle(lm, gap.prompt, gap.suffix, room=room)
+            whole = prompt_for_middle(lm, gap.prompt, gap.suffix, mode=mode, room=room)
             cut += 1
         ids.append(whole)
     sampling = ending_middle(
