@@ -302,12 +302,21 @@ def test_several_lines_are_drawn(
 def test_what_does_not_fit_loses_what_is_farthest_from_the_gap(
     filler: LanguageModel, tmp_path: Path
 ) -> None:
+    marks = ("<|endoftext|>", *FORMS[0])
+    tokenizer = train(CORPUS, kind="bpe", vocab_size=260, special_tokens=marks)  # bytes alone
+    letters = LanguageModel(decoder(tokenizer), tokenizer, name="letters")
     long = {**TWO_LINES, "prompt": "# words\n" * 200 + PROBLEM["prompt"]}
     found = run(filler, "humaneval-infill", lines(tmp_path / "HumanEval.jsonl", [long]))
     assert set(found.metrics) > {"pass@1", "pass@1_before"}
     assert any("2 of 2 gaps did not fit" in note for note in found.notes), found.notes
-    ids = prompt_for_middle(filler, "a" * 40 + "X", "Y" + "b" * 40, room=12)
-    assert len(ids) == 12
-    assert filler.tokenizer.decode(ids).startswith(f"{FORMS[0][0]}{FORMS[0][1]}Yb")
-    ids = prompt_for_middle(filler, "a" * 40 + "X", "Y", room=12)
-    assert filler.tokenizer.decode(ids).endswith(f"aX{FORMS[0][1]}Y{FORMS[0][2]}")
+    pre, suf, mid = FORMS[0]
+    for prefix, suffix, kept in (
+        ("a" * 40 + "X", "Y" + "b" * 40, ("aaaaX", "Ybbb")),
+        ("a" * 40 + "X", "Y", ("a" * 7 + "X", "Y")),
+        ("X", "Y" + "b" * 40, ("X", "Y" + "b" * 7)),
+        ("X", "Y", ("X", "Y")),
+    ):
+        ids = prompt_for_middle(letters, prefix, suffix, room=12)
+        assert letters.tokenizer.decode(ids) == f"{pre}{kept[0]}{suf}{kept[1]}{mid}"
+        ids = prompt_for_middle(letters, prefix, suffix, mode="spm", room=12)
+        assert letters.tokenizer.decode(ids) == f"{pre}{suf}{kept[1]}{mid}{kept[0]}"

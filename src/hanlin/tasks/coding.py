@@ -55,7 +55,8 @@ def prompt_for_middle(
     room: int | None = None,
 ) -> list[int]:
     """The ids that a middle comes after. Of texts that take more than `room` tokens together, the
-    prefix loses its beginning, then the suffix its end. Raises as `infill` does."""
+    suffix keeps its beginning and the prefix its end, each half of them or what the other leaves.
+    Raises as `infill` does."""
     if mode not in ("psm", "spm"):
         raise ConfigError(f"mode is {mode!r}; it must be psm or spm.")
     if lm.network.config.shape != "decoder":
@@ -70,8 +71,8 @@ def prompt_for_middle(
     begun = begun if begun == [tokenizer.bos_id] else []
     if room is not None:
         left = max(0, room - len(begun) - len(marks.psm([], [])))
-        after = after[:left]
-        before = before[len(before) - min(len(before), left - len(after)) :]
+        after = after[: max(left // 2, left - len(before))]
+        before = before[max(0, len(before) + len(after) - left) :]
     return [*begun, *(marks.psm if mode == "psm" else marks.spm)(before, after)]
 
 
