@@ -175,7 +175,7 @@ def test_no_checkpoint_is_looked_for_where_the_first_look_was_the_best(tmp_path:
     same_run: dict[str, Any] = {
         "evaluate_start": True,
         "keep": 1,
-        "optimizer": OptimizerSettings(name="sgd", lr=300.0, clip=None),
+        "optimizer": OptimizerSettings(name="sgd", lr=3.0, clip=None),
     }
     tiny_trainer(tmp_path, watchers=[seen := Recorder()], **same_run).run()
     assert min(seen.evaluations, key=lambda record: record.loss).step == 0
