@@ -232,8 +232,9 @@ def test_a_short_question_is_found_whatever_stands_before_its_answer(
 
 
 def test_every_benchmark_of_the_shared_data_is_read(shared_data: Path) -> None:
-    from hanlin.evaluation.benchmarks import choice, last_word
+    from hanlin.evaluation.benchmarks import choice, infilling, last_word
 
+    programming = programs.humaneval(shared_data / "humaneval", limit=None)
     counts = {
         "arc-easy": len(choice.arc(shared_data / "arc/ARC-Easy", shots=0, limit=None)),
         "arc-challenge": len(choice.arc(shared_data / "arc/ARC-Challenge", shots=0, limit=None)),
@@ -242,12 +243,14 @@ def test_every_benchmark_of_the_shared_data_is_read(shared_data: Path) -> None:
         "truthfulqa": len(choice.truthfulqa(shared_data / "truthfulqa", shots=0, limit=None)),
         "lambada": len(last_word.lambada(shared_data / "lambada", limit=None)),
         "gsm8k": len(problems.gsm8k(shared_data / "gsm8k", shots=5, limit=None)[0]),
-        "humaneval": len(programs.humaneval(shared_data / "humaneval", limit=None)),
+        "humaneval": len(programming),
+        "humaneval-infill": len(infilling.gaps(programming)),
         "humaneval-js": len(programs.humaneval_js(shared_data / "humaneval_x", limit=None)),
     }
     assert counts == {
         "arc-easy": 2376, "arc-challenge": 1172, "piqa": 1838, "cmmlu": 11582, "truthfulqa": 817,
-        "lambada": 5153, "gsm8k": 1314, "humaneval": 164, "humaneval-js": 164,
+        "lambada": 5153, "gsm8k": 1314, "humaneval": 164,
+        "humaneval-infill": 1033, "humaneval-js": 164,
     }  # fmt: skip
     assert set(counts) == set(TITLES)
 
