@@ -79,6 +79,26 @@ def die_in(module: Any, name: str, call: int, *, after: bool = False) -> Life:
     return plant
 
 
+def die_moving(number: int) -> Life:
+    """Have the process kill itself before a file of the model is moved to its place: the first, the
+    second, or (-1) the last."""
+
+    def plant() -> None:
+        old, moved = os.replace, 0
+
+        def new(source: Path, target: Path) -> None:
+            nonlocal moved
+            if Path(source).parent.name == ".model.partial":
+                moved += 1
+                if moved == number or (number == -1 and Path(source).name == "config.json"):
+                    os.kill(os.getpid(), signal.SIGKILL)
+            old(source, target)
+
+        hanlin.training.finishing.os.replace = new  # type: ignore[assignment]
+
+    return plant
+
+
 def main(config: dict[str, Any], folder: Path, seed: int, kills: int) -> None:
     """Train once undisturbed, then with `kills` kills and two SIGTERMs; tell what happened."""
     print("seed", seed, flush=True)
@@ -91,7 +111,7 @@ def main(config: dict[str, Any], folder: Path, seed: int, kills: int) -> None:
     assert status == 0, log.read_text()
     took = time.monotonic() - begin
     broken = {**config, "output": str(folder / "broken")}
-    saves, finishing = hanlin.training.checkpoints, hanlin.training.finishing
+    saves = hanlin.training.checkpoints
     planned = [
         die_in(saves, "sync", draw.randint(1, 40)),
         die_in(saves, "save_file", draw.randint(1, 2)),
@@ -128,9 +148,14 @@ def main(config: dict[str, Any], folder: Path, seed: int, kills: int) -> None:
             check(folder)
             os.rename(folder / "broken", folder / f"broken-{told['lives']}")
             ends.insert(0, None if callable(end) else end)
+    if (folder / "broken" / "config.json").exists():
+        # The last kill came after the model was put down, and before the process had left.
+        assert wait(live(broken, log)) == 0, log.read_text()[-3000:]
+        check(folder)
+        os.rename(folder / "broken", folder / "broken-last")
     # The model is put together file by file: killed in there, it must not look whole.
-    status = wait(live(broken, log, die_in(finishing.os, "replace", 2)))
-    if status == -signal.SIGKILL and not (folder / "whole" / "x").exists():
+    for number in (1, 2, -1):
+        assert wait(live(broken, log, die_moving(number))) == -signal.SIGKILL, log.read_text()
         told["killed"] += 1
         assert not (folder / "broken" / "config.json").exists()
     # Killed while it deleted a checkpoint, after the last save: nothing else would clear that up.
