@@ -25,6 +25,8 @@ from hanlin.training.config import TrainConfig
 from hanlin.training.run import train
 
 Life = Callable[[], None]
+KEEP = 2
+"""Checkpoints that the runs keep beside the best."""
 
 
 def live(config: dict[str, Any], log: Path, before: Life = lambda: None) -> int:
@@ -129,6 +131,7 @@ def main(config: dict[str, Any], folder: Path, seed: int, kills: int) -> None:
     ]
     draw.shuffle(ends)
     told = {"killed": 0, "terminated": 0, "lives": 0}
+    stops: set[int] = set()
     while ends:
         told["lives"] += 1
         assert told["lives"] < 10 * kills, log.read_text()[-3000:]
@@ -142,17 +145,20 @@ def main(config: dict[str, Any], folder: Path, seed: int, kills: int) -> None:
             told["killed"] += 1
         elif status in (128 + signal.SIGTERM, -signal.SIGTERM):
             told["terminated"] += 1  # before the loop, the signal's own meaning holds
+            stops |= set(checkpoints(folder / "broken")[-1:])
         else:
             assert status == 0, log.read_text()[-3000:]
             # Finished before it could be killed: begin anew, so that kills are of a run under way.
-            check(folder)
+            check(folder, stops)
             os.rename(folder / "broken", folder / f"broken-{told['lives']}")
+            stops.clear()
             ends.insert(0, None if callable(end) else end)
     if (folder / "broken" / "config.json").exists():
         # The last kill came after the model was put down, and before the process had left.
         assert wait(live(broken, log)) == 0, log.read_text()[-3000:]
-        check(folder)
+        check(folder, stops)
         os.rename(folder / "broken", folder / "broken-last")
+        stops.clear()
     # The model is put together file by file: killed in there, it must not look whole.
     for number in (1, 2, -1):
         assert wait(live(broken, log, die_moving(number))) == -signal.SIGKILL, log.read_text()
@@ -162,12 +168,12 @@ def main(config: dict[str, Any], folder: Path, seed: int, kills: int) -> None:
     (folder / "broken" / "checkpoints" / ".step-00000001.gone").mkdir(parents=True, exist_ok=True)
     status = wait(live(broken, log))
     assert status == 0, log.read_text()[-3000:]
-    check(folder)
+    check(folder, stops)
     print(json.dumps(told))
 
 
-def check(folder: Path) -> None:
-    """The two runs have left the same bits."""
+def check(folder: Path, stops: set[int]) -> None:
+    """The two runs have left the same bits; the broken one also saved at its stops, if any."""
     whole, broken = folder / "whole", folder / "broken"
     steps = [line for line in records(whole) if line["kind"] == "step"]
     assert [line["step"] for line in steps] == list(range(1, len(steps) + 1))
@@ -180,8 +186,21 @@ def check(folder: Path) -> None:
             for run in (whole, broken)
         ]
         assert seen[0] == seen[1], (kind, seen)
-    places = [sorted(p.name for p in (run / "checkpoints").iterdir()) for run in (whole, broken)]
-    assert places[0] == places[1], places
+    best = [
+        line["step"] for line in records(whole) if line["kind"] == "evaluation" and line["best"]
+    ]
+    kept = {best[-1], *sorted({*checkpoints(whole), *stops})[-KEEP:]}
+    assert checkpoints(broken) == sorted(kept), (checkpoints(whole), checkpoints(broken), stops)
+    rest = [
+        sorted(p.name for p in (run / "checkpoints").iterdir() if not p.name.startswith("step-"))
+        for run in (whole, broken)
+    ]
+    assert rest[0] == rest[1], rest
+
+
+def checkpoints(run: Path) -> list[int]:
+    """The steps that a run has a checkpoint of."""
+    return sorted(int(path.name.removeprefix("step-")) for path in run.glob("checkpoints/step-*"))
 
 
 def records(run: Path) -> list[dict[str, Any]]:

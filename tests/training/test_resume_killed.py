@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kill_worker import KEEP
 
 from hanlin.tokenizers import train as learn
 from tiny_models import CORPUS, save_encoder, word_tokenizer
@@ -17,7 +18,7 @@ KILLS = 8
 
 COMMON: dict[str, Any] = {
     "batch": {"sequences": 4, "length": 24, "micro": 2},
-    "checkpoint": {"every": "3 steps", "keep": 2},
+    "checkpoint": {"every": "3 steps", "keep": KEEP},
     "evaluate": {"every": "11 steps"},
     "seed": 5,
 }
