@@ -18,7 +18,7 @@ from hanlin.errors import ConfigError
 from hanlin.training.budget import settle
 from hanlin.training.config import TrainConfig
 from hanlin.training.cost import outline
-from hanlin.training.rates import optimizer_of, tuning_lr
+from hanlin.training.rates import optimizer_of, preference_share, tuning_lr
 from hanlin.training.run import train
 from hanlin.training.surveying import model_of
 from tiny_models import save_decoder, save_encoder
@@ -138,20 +138,64 @@ def test_preferences_are_learnt_slowly_and_not_often(tmp_path: Path) -> None:
     settings, choice = settle(given)
     assert choice is not None
     network = outline(model_of(settings, None))
-    assert settings.optimizer.lr == pytest.approx(tuning_lr(network, lora=False) / 20)
+    own = tuning_lr(network, lora=False)
+    assert settings.optimizer.lr == own  # of a handful of steps
     assert settings.duration.epochs == 2
+    unset, _ = settle({**given, "batch": {"length": None, "sequences": None}})
+    assert unset.optimizer.lr == own
     lora, _ = settle({**given, "method": "lora"})
-    assert lora.optimizer.lr == pytest.approx(10 * settings.optimizer.lr)
-    assert any("a twentieth" in line for line in choice.lines())
+    assert lora.optimizer.lr == pytest.approx(10 * own)
+    assert not any("preferences" in line for line in choice.lines() if "optimizer.lr" in line)
     # The longest pair sets the length: longer ones would be left out.
     result = train({**given, "duration": "1 step"}, watchers=[(told := Recorder())])
     assert result.finished
     assert not any("are left out" in text for text in told.messages)
+
+
+PER_EPOCH, TOKENS = 25, 25 * 640
+"""Steps of an epoch, and what is read in it."""
+
+
+@pytest.mark.parametrize(
+    ("duration", "share"),
+    [
+        ("20 steps", 1.0),
+        ("50 steps", 1.0),
+        ("100 steps", 0.5),
+        ("4 epochs", 0.5),
+        (f"{100 * 640} tokens", 0.5),
+        ({"epochs": 4, "steps": 9999}, 0.5),
+        ({"epochs": 4, "seconds": 7200}, 0.5),
+        ("1000 steps", 0.05),
+        ("1M steps", 0.05),
+        ("2 hours", 0.05),  # nobody knows how many steps
+    ],
+)
+def test_the_rate_of_preferences_goes_by_the_steps(
+    duration: Any, share: float, tmp_path: Path
+) -> None:
+    """Configured, and by the quickstart, the same; a twentieth for many steps."""
+    told: list[str] = []
+    given = given_for("prefer", tmp_path)
     bare = read_config(
         {"model": given["model"], "objective": "prefer", "data": given["data"],
-         "duration": "1 step", "output": "x"}, into=TrainConfig,
+         "duration": duration, "output": "x"}, into=TrainConfig,
     )  # fmt: skip
-    assert optimizer_of(bare, network, tell=lambda text: None).lr == settings.optimizer.lr
+    network = outline(model_of(bare, None))
+    chosen = optimizer_of(bare, network, per_epoch=PER_EPOCH, tokens=TOKENS, tell=told.append)
+    own = tuning_lr(network, lora=False)
+    assert chosen.lr == pytest.approx(own * share, rel=0.05)
+    assert "preferences" in told[0]
+    assert f"{share:.0%} of" in told[0]
+    pairs = len(Path(given["data"]).read_text(encoding="utf-8").splitlines())
+    settings, choice = settle({**given, "duration": duration, "batch": {"sequences": 1}})
+    quick = preference_share(
+        bare.duration, per_epoch=pairs, tokens=2 * pairs * settings.batch.length
+    )
+    assert settings.optimizer.lr == pytest.approx(own * quick, rel=0.05)
+    assert choice is not None
+    [line] = [line for line in choice.lines() if line.startswith("optimizer.lr")]
+    assert ("preferences" in line) == (quick < 1)
 
 
 def test_pairs_that_are_too_long_are_not_said_to_fit(tmp_path: Path) -> None:

@@ -23,8 +23,9 @@ from hanlin.tokenizers import Tokenizer
 from hanlin.training.budget import Choice, Reason, merge
 from hanlin.training.config import TrainConfig
 from hanlin.training.cost import count, machine_peak, outline
+from hanlin.training.durations import Duration
 from hanlin.training.objectives import Distil, RecordObjective, on_records
-from hanlin.training.rates import tuning_lr
+from hanlin.training.rates import preference_share, tuning_lr
 from hanlin.training.sections import ON_TEXT, SHAPES
 from hanlin.training.starting_model import fitted_to
 from hanlin.training.surveying import model_of
@@ -179,11 +180,15 @@ def _choose(
     lora = model.shape == "decoder" and size > _LARGE
     if "method" in raw:
         lora = config.method.kind == "lora"
-    lr = tuning_lr(whole, lora=lora, prefer=learnt.name == "prefer")
+    part = 1.0
+    if learnt.name == "prefer":
+        duration = Duration(epochs=epochs) if raw.get("duration") is None else config.duration
+        part = _preferences(duration, merge(batch, given), number)
+    lr = tuning_lr(whole, lora=lora, share=part)
     if "method" not in raw:
         reasons.append(_method(size, lora=lora))
     if not {"name", "lr"} & set(raw.get("optimizer") or ()):
-        reasons.append(_rate(size, lr, lora=lora, prefer=learnt.name == "prefer"))
+        reasons.append(_rate(size, lr, lora=lora, share=part))
     changes: dict[str, Any] = {
         "method": {"kind": "lora", "rank": 16, "alpha": 32} if lora else {"kind": "full"},
         "data": data,
@@ -336,16 +341,23 @@ def _method(size: int, *, lora: bool) -> Reason:
     )
 
 
-def _rate(size: int, lr: float, *, lora: bool, prefer: bool) -> Reason:
+def _preferences(duration: Duration, batch: Mapping[str, Any], number: int) -> float:
+    """The share of the rate for so many pairs of answers, by about how many steps they take."""
+    pair = 2 * batch["length"]  # tokens at most
+    per_step = batch.get("tokens") or batch["sequences"] * pair
+    return preference_share(duration, per_epoch=number * pair / per_step, tokens=number * pair)
+
+
+def _rate(size: int, lr: float, *, lora: bool, share: float) -> Reason:
     english = [f"which suits a model of {size / 1e6:.3g} million weights that is tuned (BERT's "
                "3e-5, more for a smaller one)"]  # fmt: skip
     chinese = [f"适合微调 {size / 1e6:.3g} 百万权重的模型（BERT 为 3e-5，模型越小越大）"]
     if lora:
         english.append("ten times that for a LoRA")
         chinese.append("LoRA 取十倍")
-    if prefer:
-        english.append("a twentieth of it for preferences")
-        chinese.append("偏好学习再取其二十分之一")
+    if share < 1:
+        english.append(f"{share:.0%} of it for so many steps of preferences")
+        chinese.append(f"偏好学习的步数多，再取其 {share:.0%}")
     return Reason(
         f"optimizer.lr: {lr:g}, {'; '.join(english)}.",
         f"optimizer.lr：{lr:g}，{'；'.join(chinese)}。",

@@ -4,8 +4,10 @@ A model that knows something bears less than a fresh one (`optimizers.default_lr
 BERT's size (Devlin et al. 2019 searched 2e-5 to 5e-5), more for a smaller one in proportion (the
 trials are in docs/benchmarks.md), less for a larger one as the square root of the sizes, and about
 ten times as much for a LoRA (Schulman et al. 2025, "LoRA Without Regret").
-Preferences take a twentieth of that: TRL's defaults are 2e-5 for tuning and 1e-6 for DPO, and
-Zephyr took 2e-5 and 5e-7 (Tunstall et al. 2023).
+Preferences that are learnt for a thousand steps or more take a twentieth of that: TRL's defaults
+are 2e-5 for tuning and 1e-6 for DPO, and Zephyr took 2e-5 and 5e-7 (Tunstall et al. 2023). AdamW
+moves a weight by about the rate a step, so that fewer steps take more, all of it at fifty and
+below: else nothing is learnt (the trials are in docs/benchmarks.md).
 """
 
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from torch import nn
 
 from hanlin.models.transformer import Transformer
 from hanlin.training.config import TrainConfig
+from hanlin.training.durations import Duration
 from hanlin.training.optimizer_settings import OptimizerSettings
 from hanlin.training.sections import ON_TEXT
 
@@ -24,28 +27,49 @@ _MOST = 5e-4
 """What a model bears that is taught, however small."""
 
 _PREFER = 1 / 20
-"""What a model bears of that while it learns preferences, whose loss holds no text in place."""
+"""What a model bears of that in many steps of preferences, whose loss holds no text in place."""
+_FEW = 50
+"""Steps of preferences for which it bears all of it."""
 
 
-def tuning_lr(network: Transformer, *, lora: bool, prefer: bool = False) -> float:
-    """A highest learning rate for AdamW to teach this model a task with; prefer: of preferences."""
+def tuning_lr(network: Transformer, *, lora: bool, share: float = 1.0) -> float:
+    """A highest learning rate for AdamW to teach this model a task with; share: taken of it."""
     tables = {id(m.weight) for m in network.modules() if isinstance(m, nn.Embedding)}
     blocks = sum(p.numel() for p in network.parameters() if id(p) not in tables)
     size = blocks / _BERT
     lr = min(max(3e-5 / max(size if size < 1 else size**0.5, 1e-9), 1e-5), _MOST)
-    return float(f"{lr * (10 if lora else 1) * (_PREFER if prefer else 1):.2g}")
+    return float(f"{lr * (10 if lora else 1) * share:.2g}")
+
+
+def preference_share(duration: Duration, *, per_epoch: float, tokens: float) -> float:
+    """How much of the rate suits preferences: 1 for few steps to 1/20 for many, or for a time.
+
+    per_epoch: steps of an epoch, of so many tokens.
+    """
+    step = duration.ratio(step=1, epochs=1 / per_epoch, tokens=tokens / per_epoch)
+    return min(1.0, max(_PREFER, _FEW * step))
 
 
 def optimizer_of(
-    settings: TrainConfig, network: Transformer, *, tell: Callable[[str], None]
+    settings: TrainConfig,
+    network: Transformer,
+    *,
+    per_epoch: float,
+    tokens: float,
+    tell: Callable[[str], None],
 ) -> OptimizerSettings:
-    """The optimiser's settings, with the rate that suits a task where none is given; told."""
+    """The optimiser's settings, with the rate that suits a task where none is given; told.
+
+    per_epoch: steps of an epoch, of so many tokens.
+    """
     given = settings.optimizer
     task = settings.objective.name not in ON_TEXT
     if given.lr is not None or settings.fresh or not task or given.name != "adamw":
         return given
-    prefer = settings.objective.task == "prefer"
-    lr = tuning_lr(network, lora=settings.method.kind == "lora", prefer=prefer)
-    what = "learns preferences" if prefer else "is tuned"
+    share, what = 1.0, "is tuned"
+    if settings.objective.task == "prefer":
+        share = preference_share(settings.duration, per_epoch=per_epoch, tokens=tokens)
+        what = f"learns preferences ({share:.0%} of what tuning takes, by the number of steps)"
+    lr = tuning_lr(network, lora=settings.method.kind == "lora", share=share)
     tell(f"optimizer.lr is not given: {lr:g}, which suits a model of this size that {what}.")
     return replace(given, lr=lr)

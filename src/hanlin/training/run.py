@@ -20,7 +20,7 @@ from hanlin.training.beginning import CONFIG, alone, begin, device_of, settings_
 from hanlin.training.budget import Budget
 from hanlin.training.checkpoints import Checkpoint, Checkpoints, restore
 from hanlin.training.config import TrainConfig
-from hanlin.training.corpus import read_corpus
+from hanlin.training.corpus import read_corpus, size_of
 from hanlin.training.cost import machine_peak
 from hanlin.training.distributed import LossOf, World, gather_model, join, spread
 from hanlin.training.ending import learnt_length, leave_model
@@ -132,7 +132,6 @@ def _run(
         network.compile_blocks()
     measure, measures = getattr(objective, "measure", None), getattr(objective, "measures", ())
     loss = spread(LossOf(network, objective.loss, measure), world, bf16=bf16)
-    optimizer = build_optimizer(network, optimizer_of(settings, network, tell=tell))
     common: dict[str, Any] = {"seed": settings.seed, "rank": world.rank, "world": world.size}
     if settings.batch.tokens is not None:
         common |= {"tokens": settings.batch.tokens}
@@ -153,6 +152,14 @@ def _run(
     loader = Loader(examples, objective.collate, **common)
     for note in loader.notes:
         tell(note)
+    chosen = optimizer_of(
+        settings,
+        network,
+        per_epoch=loader.steps_per_epoch,
+        tokens=size_of(corpus.train, examples)[0],
+        tell=tell,
+    )
+    optimizer = build_optimizer(network, chosen)
     held = validation = None
     if corpus.validation is not None:
         held = objective.examples(corpus.validation, validation=True, **cut)
