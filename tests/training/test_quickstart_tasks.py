@@ -141,8 +141,8 @@ def test_preferences_are_learnt_slowly_and_not_often(tmp_path: Path) -> None:
     own = tuning_lr(network, lora=False)
     assert settings.optimizer.lr == own  # of a handful of steps
     assert settings.duration.epochs == 2
-    unset, _ = settle({**given, "batch": {"length": None, "sequences": None}})
-    assert unset.optimizer.lr == own
+    with pytest.raises(ConfigError, match=r"batch\.length is None"):
+        settle({**given, "batch": {"length": None}})
     lora, _ = settle({**given, "method": "lora"})
     assert lora.optimizer.lr == pytest.approx(10 * own)
     assert not any("preferences" in line for line in choice.lines() if "optimizer.lr" in line)
