@@ -60,43 +60,35 @@ def wait(child: int, seconds: float | None = None, number: int = signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def die_in(module: Any, name: str, call: int, *, after: bool = False) -> Life:
-    """Have the process kill itself at a call of a function, before or after it is done."""
+def die_in(
+    module: Any,
+    name: str,
+    call: int,
+    *,
+    after: bool = False,
+    counts: Callable[..., bool] = lambda *args, **kwargs: True,
+) -> Life:
+    """Have the process kill itself at a call of a function, before or after it is done.
+
+    counts: which calls are counted, by their arguments.
+    """
 
     def plant() -> None:
         old, calls = getattr(module, name), 0
 
         def new(*args: Any, **kwargs: Any) -> Any:
             nonlocal calls
-            calls += 1
-            if calls == call and not after:
+            counted = counts(*args, **kwargs)
+            calls += counted
+            here = counted and calls == call
+            if here and not after:
                 os.kill(os.getpid(), signal.SIGKILL)
             result = old(*args, **kwargs)
-            if calls == call and after:
+            if here and after:
                 os.kill(os.getpid(), signal.SIGKILL)
             return result
 
         setattr(module, name, new)
-
-    return plant
-
-
-def die_moving(number: int) -> Life:
-    """Have the process kill itself before a file of the model is moved to its place: the first, the
-    second, or (-1) the last."""
-
-    def plant() -> None:
-        old, moved = os.replace, 0
-
-        def new(source: Path, target: Path) -> None:
-            nonlocal moved
-            if Path(source).parent.name == ".model.partial":
-                moved += 1
-                if moved == number or (number == -1 and Path(source).name == "config.json"):
-                    os.kill(os.getpid(), signal.SIGKILL)
-            old(source, target)
-
-        hanlin.training.finishing.os.replace = new  # type: ignore[assignment]
 
     return plant
 
@@ -149,19 +141,16 @@ def main(config: dict[str, Any], folder: Path, seed: int, kills: int) -> None:
         else:
             assert status == 0, log.read_text()[-3000:]
             # Finished before it could be killed: begin anew, so that kills are of a run under way.
-            check(folder, stops)
-            os.rename(folder / "broken", folder / f"broken-{told['lives']}")
-            stops.clear()
+            set_aside(folder, stops)
             ends.insert(0, None if callable(end) else end)
     if (folder / "broken" / "config.json").exists():
         # The last kill came after the model was put down, and before the process had left.
         assert wait(live(broken, log)) == 0, log.read_text()[-3000:]
-        check(folder, stops)
-        os.rename(folder / "broken", folder / "broken-last")
-        stops.clear()
+        set_aside(folder, stops)
     # The model is put together file by file: killed in there, it must not look whole.
-    for number in (1, 2, -1):
-        assert wait(live(broken, log, die_moving(number))) == -signal.SIGKILL, log.read_text()
+    for call, counts in ((1, moves), (2, moves), (1, moves_last)):
+        life = die_in(hanlin.training.finishing.os, "replace", call, counts=counts)
+        assert wait(live(broken, log, life)) == -signal.SIGKILL, log.read_text()
         told["killed"] += 1
         assert not (folder / "broken" / "config.json").exists()
     # Killed while it deleted a checkpoint, after the last save: nothing else would clear that up.
@@ -170,6 +159,24 @@ def main(config: dict[str, Any], folder: Path, seed: int, kills: int) -> None:
     assert status == 0, log.read_text()[-3000:]
     check(folder, stops)
     print(json.dumps(told))
+
+
+def moves(source: Path, target: Path) -> bool:
+    """Whether this puts a file of the model in its place."""
+    return Path(source).parent.name == ".model.partial"
+
+
+def moves_last(source: Path, target: Path) -> bool:
+    """Whether this puts the file in its place that makes a directory a model's."""
+    return moves(source, target) and Path(source).name == "config.json"
+
+
+def set_aside(folder: Path, stops: set[int]) -> None:
+    """Check a run that has finished, and make room for another."""
+    check(folder, stops)
+    number = len(list(folder.glob("broken-*")))
+    os.rename(folder / "broken", folder / f"broken-{number}")
+    stops.clear()
 
 
 def check(folder: Path, stops: set[int]) -> None:

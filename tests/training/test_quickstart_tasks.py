@@ -182,16 +182,16 @@ def test_the_rate_of_preferences_goes_by_the_steps(
          "duration": duration, "output": "x"}, into=TrainConfig,
     )  # fmt: skip
     network = outline(model_of(bare, None))
-    chosen = optimizer_of(bare, network, per_epoch=PER_EPOCH, tokens=TOKENS, tell=told.append)
+    step = bare.duration.ratio(step=1, epochs=1 / PER_EPOCH, tokens=TOKENS / PER_EPOCH)
+    chosen = optimizer_of(bare, network, step=step, tell=told.append)
     own = tuning_lr(network, lora=False)
     assert chosen.lr == pytest.approx(own * share, rel=0.05)
     assert "preferences" in told[0]
     assert f"{share:.0%} of" in told[0]
     pairs = len(Path(given["data"]).read_text(encoding="utf-8").splitlines())
     settings, choice = settle({**given, "duration": duration, "batch": {"sequences": 1}})
-    quick = preference_share(
-        bare.duration, per_epoch=pairs, tokens=2 * pairs * settings.batch.length
-    )
+    pair = 2 * settings.batch.length
+    quick = preference_share(bare.duration.ratio(step=1, epochs=1 / pairs, tokens=pair))
     assert settings.optimizer.lr == pytest.approx(own * quick, rel=0.05)
     assert choice is not None
     [line] = [line for line in choice.lines() if line.startswith("optimizer.lr")]

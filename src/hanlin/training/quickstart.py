@@ -344,8 +344,8 @@ def _method(size: int, *, lora: bool) -> Reason:
 def _preferences(duration: Duration, batch: Mapping[str, Any], number: int) -> float:
     """The share of the rate for so many pairs of answers, by about how many steps they take."""
     pair = 2 * batch["length"]  # tokens at most
-    per_step = batch.get("tokens") or batch["sequences"] * pair
-    return preference_share(duration, per_epoch=number * pair / per_step, tokens=number * pair)
+    tokens = batch.get("tokens") or batch["sequences"] * pair
+    return preference_share(duration.ratio(step=1, epochs=tokens / (number * pair), tokens=tokens))
 
 
 def _rate(size: int, lr: float, *, lora: bool, share: float) -> Reason:
@@ -356,8 +356,8 @@ def _rate(size: int, lr: float, *, lora: bool, share: float) -> Reason:
         english.append("ten times that for a LoRA")
         chinese.append("LoRA 取十倍")
     if share < 1:
-        english.append(f"{share:.0%} of it for so many steps of preferences")
-        chinese.append(f"偏好学习的步数多，再取其 {share:.0%}")
+        english.append(f"{share:.0%} of it for preferences, by the number of steps")
+        chinese.append(f"偏好学习按步数再取其 {share:.0%}")
     return Reason(
         f"optimizer.lr: {lr:g}, {'; '.join(english)}.",
         f"optimizer.lr：{lr:g}，{'；'.join(chinese)}。",

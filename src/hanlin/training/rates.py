@@ -17,7 +17,6 @@ from torch import nn
 
 from hanlin.models.transformer import Transformer
 from hanlin.training.config import TrainConfig
-from hanlin.training.durations import Duration
 from hanlin.training.optimizer_settings import OptimizerSettings
 from hanlin.training.sections import ON_TEXT
 
@@ -41,26 +40,20 @@ def tuning_lr(network: Transformer, *, lora: bool, share: float = 1.0) -> float:
     return float(f"{lr * (10 if lora else 1) * share:.2g}")
 
 
-def preference_share(duration: Duration, *, per_epoch: float, tokens: float) -> float:
-    """How much of the rate suits preferences: 1 for few steps to 1/20 for many, or for a time.
+def preference_share(step: float) -> float:
+    """How much of the rate suits preferences, from 1 for few steps to 1/20 for many.
 
-    per_epoch: steps of an epoch, of so many tokens.
+    step: how much of the duration one is; 0 where that is not known.
     """
-    step = duration.ratio(step=1, epochs=1 / per_epoch, tokens=tokens / per_epoch)
     return min(1.0, max(_PREFER, _FEW * step))
 
 
 def optimizer_of(
-    settings: TrainConfig,
-    network: Transformer,
-    *,
-    per_epoch: float,
-    tokens: float,
-    tell: Callable[[str], None],
+    settings: TrainConfig, network: Transformer, *, step: float, tell: Callable[[str], None]
 ) -> OptimizerSettings:
     """The optimiser's settings, with the rate that suits a task where none is given; told.
 
-    per_epoch: steps of an epoch, of so many tokens.
+    step: how much of the duration one is; 0 where that is not known.
     """
     given = settings.optimizer
     task = settings.objective.name not in ON_TEXT
@@ -68,7 +61,7 @@ def optimizer_of(
         return given
     share, what = 1.0, "is tuned"
     if settings.objective.task == "prefer":
-        share = preference_share(settings.duration, per_epoch=per_epoch, tokens=tokens)
+        share = preference_share(step)
         what = f"learns preferences ({share:.0%} of what tuning takes, by the number of steps)"
     lr = tuning_lr(network, lora=settings.method.kind == "lora", share=share)
     tell(f"optimizer.lr is not given: {lr:g}, which suits a model of this size that {what}.")

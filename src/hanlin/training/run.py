@@ -152,14 +152,10 @@ def _run(
     loader = Loader(examples, objective.collate, **common)
     for note in loader.notes:
         tell(note)
-    chosen = optimizer_of(
-        settings,
-        network,
-        per_epoch=loader.steps_per_epoch,
-        tokens=size_of(corpus.train, examples)[0],
-        tell=tell,
-    )
-    optimizer = build_optimizer(network, chosen)
+    epochs = 1 / loader.steps_per_epoch
+    tokens = size_of(corpus.train, examples)[0] * epochs
+    step = settings.duration.ratio(step=1, epochs=epochs, tokens=tokens)
+    optimizer = build_optimizer(network, optimizer_of(settings, network, step=step, tell=tell))
     held = validation = None
     if corpus.validation is not None:
         held = objective.examples(corpus.validation, validation=True, **cut)
